@@ -1,0 +1,1 @@
+"""Holdfast and its peers, side by side, in one process and one run: ``python -m benchmarks``."""

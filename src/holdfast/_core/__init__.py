@@ -1,0 +1,28 @@
+"""Pure decisions: every resilience mechanism as a machine that meets no clock, thread or socket.
+
+A machine is told the time, decides under its own lock and returns what happened as data; the
+drivers in `holdfast.policies` do the waiting, calling and telling.
+
+Two shapes cover everything. A **gate** admits and later settles: ``admit(now)`` gives a permit or a
+`Rejection`, and the permit carries the era it was admitted in, so that a late outcome cannot touch
+a newer era. A **plan** lives for one call: ``next(...)`` says whether to stop or how long to wait.
+
+How machines lock
+    Each machine has one `threading.Lock`, held for the decision only. It is taken as ::
+
+        try:
+            self._acquire()
+            ...
+        finally:
+            self._release()
+
+    with both methods bound in advance: half the price of a ``with`` block, which a machine would
+    pay on every call. The acquisition stands inside the ``try`` because a signal handler may raise
+    right after it (Ctrl-C, a worker's soft time limit); standing before it, such a moment would
+    leave the lock taken for ever.
+
+    The collector may finalise an abandoned coroutine at any point, also while this very thread
+    holds the lock the coroutine's permit needs. A permit that comes back that way (as
+    `GeneratorExit`) is therefore put on a lock-free list of `orphans`, and whoever works on the
+    machine next takes them in.
+"""

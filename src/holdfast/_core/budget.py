@@ -1,0 +1,126 @@
+"""A token bucket that success fills and retries empty.
+
+While a dependency answers, every success pays a fraction of a token in, so that retries may add at
+most that fraction of load. While it fails, nothing is paid in, the bucket runs dry and retries
+stop: the load returns to one attempt per call instead of multiplying. Sources: Marc Brooker,
+*Fixing retries with token buckets and circuit breakers*, 2022; gRPC proposal A6 (retry throttling).
+
+Two deviations, both so that a small program is not punished for being small: a bucket starts half
+full, and `refill` trickles tokens in over time, which is nothing to a busy dependency and enough
+for a job that calls once a minute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+
+from holdfast._core.validate import number
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSnapshot:
+    """What a budget holds: tokens now, its capacity, and how often it paid or refused."""
+
+    tokens: float
+    capacity: float
+    granted: int
+    refused: int
+
+
+class Budget:
+    """Tokens for extra attempts, shared by everything that retries one dependency.
+
+    Args:
+        ratio: tokens that one success pays in, from 0 to 1. Default 0.1: at most 10 % more load.
+        capacity: the most tokens it can hold, above 0. Default 10.
+        initial: tokens at the start; default half the capacity.
+        refill: tokens per second that come in whatever happens, at least 0. Default 0.1.
+        reserve: nothing is paid out unless more than this would remain; gRPC's rule is half the
+            capacity. Default 0: the last token can be spent.
+
+    Thread safe. Never blocks for longer than a few instructions.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_granted",
+        "_lock",
+        "_refilled_at",
+        "_refused",
+        "_tokens",
+        "capacity",
+        "ratio",
+        "refill",
+        "reserve",
+    )
+
+    def __init__(
+        self,
+        *,
+        ratio: float = 0.1,
+        capacity: float = 10.0,
+        initial: float | None = None,
+        refill: float = 0.1,
+        reserve: float = 0.0,
+    ) -> None:
+        self.ratio = number("ratio", ratio, at_least=0, at_most=1)
+        self.capacity = number("capacity", capacity, above=0)
+        self.refill = number("refill", refill, at_least=0)
+        self.reserve = number("reserve", reserve, at_least=0, at_most=capacity)
+        self._tokens = (
+            self.capacity / 2
+            if initial is None
+            else number("initial", initial, at_least=0, at_most=capacity)
+        )
+        self._lock = Lock()
+        self._refilled_at: float | None = None
+        self._granted = 0
+        self._refused = 0
+
+    @property
+    def tokens(self) -> float:
+        """Tokens held now, as of the last time somebody asked for one."""
+        return self._tokens
+
+    @property
+    def full(self) -> bool:
+        return self._tokens >= self.capacity
+
+    @property
+    def open(self) -> bool:
+        """Whether a request for a token that costs nothing would be granted."""
+        return self._tokens > self.reserve
+
+    def deposit(self, tokens: float | None = None) -> None:
+        """Pay in for one success (`ratio`), or give `tokens` back that were not used."""
+        with self._lock:
+            amount = self.ratio if tokens is None else tokens
+            self._tokens = min(self.capacity, self._tokens + amount)
+
+    def charge(self, cost: float = 1.0) -> None:
+        """Take `cost` tokens out without asking, down to none (gRPC's way to count a failure)."""
+        with self._lock:
+            self._tokens = max(0.0, self._tokens - cost)
+
+    def withdraw(self, now: float, cost: float = 1.0) -> bool:
+        """Take `cost` tokens for one extra attempt; False (and none taken) if there are too few."""
+        with self._lock:
+            if self._refilled_at is not None:
+                gained = max(0.0, now - self._refilled_at) * self.refill
+                self._tokens = min(self.capacity, self._tokens + gained)
+            self._refilled_at = now
+            # A hair of tolerance: ten deposits of 0.1 must buy one attempt in binary floats too.
+            if self._tokens - cost < self.reserve - 1e-9:
+                self._refused += 1
+                return False
+            self._tokens = max(0.0, self._tokens - cost)
+            self._granted += 1
+            return True
+
+    def snapshot(self) -> BudgetSnapshot:
+        with self._lock:
+            return BudgetSnapshot(self._tokens, self.capacity, self._granted, self._refused)
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()

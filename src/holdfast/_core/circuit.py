@@ -1,0 +1,571 @@
+"""The circuit breaker's machine.
+
+The life of a circuit is a sequence of *eras*: every change of state starts a new one. A permit is
+either the era itself (one shared object, nothing to allocate or to give back) or, in half-open, a
+lease on one of the few probe places. Settling a permit of an older era changes nothing: a call that
+started before the trip cannot close the circuit, and a probe of the last attempt cannot fail this
+one (the idea of sony/gobreaker's generation numbers). A lease expires, so that a probe which hangs,
+is lost or dies with its process blocks its place for `probe_timeout` at the most; an asker who is
+refused extends nothing.
+
+While a circuit is closed and not ramping, admission needs no decision at all: drivers look at
+``circuit.era.free`` and take the era as their permit without locking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final, Literal
+
+from holdfast._core import fork
+from holdfast._core.outcome import Rejection
+from holdfast._core.states import AUTOMATIC, MANUAL, RELEASED, State, Trigger
+from holdfast._core.validate import count, number
+from holdfast._core.window import FAILED, OK, SLOW, CountWindow, TimeWindow, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitOptions:
+    """When a circuit opens, how long it stays so, and how it comes back; see `CircuitBreaker`."""
+
+    failure_threshold: int | None = None
+    failure_rate: float | None = None
+    slow_call_duration: float | None = None
+    slow_call_rate: float = 0.5
+    minimum_calls: int = 10
+    window: float = 10.0
+    window_calls: int | None = None
+    reset_timeout: float = 30.0
+    reset_backoff: float = 1.0
+    max_reset_timeout: float | None = None
+    reset_jitter: float = 0.0
+    half_open_max_calls: int = 1
+    probe_timeout: float = 30.0
+    ramp: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.failure_threshold is not None:
+            count("failure_threshold", self.failure_threshold)
+        if self.failure_rate is not None:
+            number("failure_rate", self.failure_rate, above=0, at_most=1)
+        if self.slow_call_duration is not None:
+            number("slow_call_duration", self.slow_call_duration, above=0)
+        number("slow_call_rate", self.slow_call_rate, above=0, at_most=1)
+        count("minimum_calls", self.minimum_calls)
+        number("window", self.window, above=0)
+        if self.window_calls is not None:
+            count("window_calls", self.window_calls, at_most=1_000_000)
+            for name, least in (
+                ("failure_threshold", self.failure_threshold),
+                ("minimum_calls", self.minimum_calls if self._rated else None),
+            ):
+                if least is not None:
+                    # More than the window can hold would never be reached.
+                    count(name, least, at_most=self.window_calls)
+        number("reset_timeout", self.reset_timeout, at_least=0)
+        number("reset_backoff", self.reset_backoff, at_least=1)
+        if self.max_reset_timeout is not None:
+            number("max_reset_timeout", self.max_reset_timeout, at_least=self.reset_timeout)
+        number("reset_jitter", self.reset_jitter, at_least=0, at_most=1)
+        count("half_open_max_calls", self.half_open_max_calls)
+        number("probe_timeout", self.probe_timeout, above=0)
+        number("ramp", self.ramp, at_least=0)
+
+    @property
+    def _rated(self) -> bool:
+        return self.failure_rate is not None or self.slow_call_duration is not None
+
+    @property
+    def longest_reset(self) -> float:
+        """The longest break without a Retry-After: by default ten reset timeouts."""
+        return 10 * self.reset_timeout if self.max_reset_timeout is None else self.max_reset_timeout
+
+
+class Era:
+    """One stay in one state, and the permit of every call admitted without a lease."""
+
+    __slots__ = ("free", "number", "since", "state")
+
+    def __init__(self, number: int, state: State, since: float, free: bool) -> None:
+        self.number = number
+        self.state = state
+        self.since = since
+        self.free = free
+        """Whether a call may take this era as its permit without asking."""
+
+
+class Lease:
+    """The permit of one probe."""
+
+    __slots__ = ("expires",)
+
+    def __init__(self, expires: float) -> None:
+        self.expires = expires
+
+
+class Unwatched:
+    """The permit of a call that the circuit lets through but does not learn from."""
+
+    __slots__ = ()
+
+
+Permit = Era | Lease | Unwatched
+UNWATCHED: Final = Unwatched()
+
+LONGEST_RETRY_AFTER: Final = 3600.0
+"""Seconds; a dependency that asks to be left alone for longer is asked again after this."""
+
+RAMP_START: Final = 0.1
+"""The share of calls that a ramp begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of state, as it happened inside the machine."""
+
+    source: State
+    target: State
+    trigger: Trigger
+    kind: Literal["auto", "manual"]
+    reason: str
+    at: float
+    retry_at: float | None
+    shadow: bool
+    """True for what the machine did underneath while `observe` let everything through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A mode that an operator set, and until when (None: until released)."""
+
+    state: State
+    reason: str
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitSnapshot:
+    """A circuit at one moment.
+
+    `calls`, `failures` and `slow` stand in the window now, the totals count since the beginning.
+    `failure_ratio` is None below the minimum of calls. Times are in seconds: `in_state` so far,
+    `retry_in` until the next probe.
+    """
+
+    name: str
+    state: State
+    era: int
+    in_state: float
+    calls: int
+    failures: int
+    slow: int
+    failure_ratio: float | None
+    retry_in: float | None
+    probes: int
+    consecutive_opens: int
+    successes_total: int
+    failures_total: int
+    ignored_total: int
+    rejected_total: int
+    would_reject_total: int
+    late_total: int
+    transitions_total: int
+    override: Override | None
+
+
+class Circuit:
+    """The machine: `admit` and `settle`, a few verbs for the operator, and a `snapshot`.
+
+    Thread safe. Transitions are collected in `outbox` and taken by the driver with `drain()`, so
+    that telling others happens outside of the lock.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acquire",
+        "_failures",
+        "_ignored",
+        "_last_break",
+        "_late",
+        "_leases",
+        "_lock",
+        "_opens",
+        "_override",
+        "_passed",
+        "_ramp_credit",
+        "_random",
+        "_record",
+        "_rejected",
+        "_release",
+        "_retry_at",
+        "_successes",
+        "_transitions",
+        "_window",
+        "_would_reject",
+        "era",
+        "name",
+        "options",
+        "orphans",
+        "outbox",
+    )
+
+    def __init__(
+        self, name: str, options: CircuitOptions, now: float, random: Callable[[], float]
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.era = Era(1, State.CLOSED, now, free=True)
+        self.outbox: list[Transition] = []
+        self.orphans: list[Permit] = []
+        self._random = random
+        self._new_lock()
+        self._window = _window(options)
+        self._record = self._window.record
+        self._leases: tuple[Lease, ...] = ()
+        self._override: Override | None = None
+        self._passed = 0
+        self._opens = 0
+        self._last_break = 0.0
+        self._retry_at = 0.0
+        self._ramp_credit = 0.0
+        self._successes = 0
+        self._failures = 0
+        self._ignored = 0
+        self._rejected = 0
+        self._would_reject = 0
+        self._late = 0
+        self._transitions = 0
+        fork.watch(self)
+
+    def _new_lock(self) -> None:
+        self._lock = Lock()
+        self._acquire = self._lock.acquire
+        self._release = self._lock.release
+
+    # -- the gate ------------------------------------------------------------------------------
+
+    def admit(self, now: float) -> Permit | Rejection:
+        """A permit for one call, or a refusal. Only needed when ``era.free`` is false."""
+        try:
+            self._acquire()
+            if self.orphans:
+                self._take_orphans()
+            mode = self._mode(now)
+            if mode is not None:
+                if mode.state is State.DISABLED:
+                    return UNWATCHED
+                if mode.state is State.FORCED_CLOSED:
+                    return self.era
+                if mode.state is State.ISOLATED:
+                    self._rejected += 1
+                    left = None if mode.until is None else mode.until - now
+                    return Rejection("circuit_breaker", self.name, "isolated", left)
+            permit = self._decide(now)
+            if permit.__class__ is Rejection:
+                if mode is not None:
+                    self._would_reject += 1
+                    return UNWATCHED
+                self._rejected += 1
+            return permit
+        finally:
+            self._release()
+
+    def _decide(self, now: float) -> Permit | Rejection:
+        """What the automatic machine says; the lock is held."""
+        era = self.era
+        if era.state is State.OPEN:
+            if now < self._retry_at:
+                return Rejection("circuit_breaker", self.name, "open", self._retry_at - now)
+            self._go(Trigger.RESET_TIMEOUT, now, "asking again")
+            era = self.era
+        if era.state is State.HALF_OPEN:
+            self._leases = tuple(lease for lease in self._leases if lease.expires > now)
+            if len(self._leases) + self._passed < self.options.half_open_max_calls:
+                lease = Lease(now + self.options.probe_timeout)
+                self._leases += (lease,)
+                return lease
+            return Rejection("circuit_breaker", self.name, "probing")
+        if not era.free:
+            share = RAMP_START + (1 - RAMP_START) * (now - era.since) / self.options.ramp
+            if share >= 1:
+                era.free = True
+                return era
+            # Counting shares up to whole calls admits exactly that share, without a die.
+            self._ramp_credit += share
+            if self._ramp_credit < 1:
+                left = era.since + self.options.ramp - now
+                return Rejection("circuit_breaker", self.name, "ramping up", left)
+            self._ramp_credit -= 1
+        return era
+
+    def succeed(self, permit: Permit, now: float, slow: bool = False) -> None:
+        """The call of this permit succeeded; `slow` if it took too long doing so."""
+        try:
+            self._acquire()
+            era = self.era
+            if permit is era:
+                self._successes += 1
+                if slow:
+                    self._record(SLOW, now)
+                    self._judge(now, None)
+                else:
+                    self._record(OK, now)
+            elif permit in self._leases:
+                self._successes += 1
+                self._leases = tuple(lease for lease in self._leases if lease is not permit)
+                if slow:
+                    self._break(Trigger.PROBE_FAILED, now, "a probe was too slow", None)
+                else:
+                    self._passed += 1
+                    if self._passed >= self.options.half_open_max_calls:
+                        self._go(Trigger.PROBES_PASSED, now, f"{self._passed} probes passed")
+            elif permit is not UNWATCHED:
+                self._late += 1
+        finally:
+            self._release()
+
+    def fail(
+        self, permit: Permit, now: float, slow: bool = False, retry_after: float | None = None
+    ) -> None:
+        """The call of this permit failed; `retry_after` is what the dependency asked for, if so."""
+        try:
+            self._acquire()
+            if permit is self.era:
+                self._failures += 1
+                self._record(FAILED | SLOW if slow else FAILED, now)
+                self._judge(now, retry_after)
+            elif permit in self._leases:
+                self._failures += 1
+                self._break(Trigger.PROBE_FAILED, now, "a probe failed", retry_after)
+            elif permit is not UNWATCHED:
+                self._late += 1
+        finally:
+            self._release()
+
+    def ignore(self, permit: Permit) -> None:
+        """The call of this permit says nothing about the dependency: only give its place back."""
+        try:
+            self._acquire()
+            self._forget(permit)
+        finally:
+            self._release()
+
+    def abandon(self, permit: Permit) -> None:
+        """As `ignore`, for a finaliser: never waits for the lock that its own thread may hold."""
+        if not self._acquire(False):
+            self.orphans.append(permit)
+            return
+        try:
+            self._forget(permit)
+        finally:
+            self._release()
+
+    def _forget(self, permit: Permit) -> None:
+        if permit is not UNWATCHED:
+            self._ignored += 1
+        self._leases = tuple(lease for lease in self._leases if lease is not permit)
+
+    def _take_orphans(self) -> None:
+        while self.orphans:
+            self._forget(self.orphans.pop())
+
+    # -- transitions; the lock is held in all of these -----------------------------------------
+
+    def _judge(self, now: float, retry_after: float | None) -> None:
+        """Open the circuit if the window says so."""
+        if self.era.state is not State.CLOSED:
+            return
+        options, window = self.options, self._window
+        reason = None
+        if options.failure_threshold is not None and window.failures >= options.failure_threshold:
+            reason = f"{window.failures} failures in the window"
+        elif window.calls >= options.minimum_calls:
+            if (
+                options.failure_rate is not None
+                and window.failures >= options.failure_rate * window.calls
+            ):
+                reason = f"{window.failures} of {window.calls} calls failed"
+            elif (
+                options.slow_call_duration is not None
+                and window.slow >= options.slow_call_rate * window.calls
+            ):
+                reason = f"{window.slow} of {window.calls} calls were slow"
+        if reason is not None:
+            self._break(Trigger.TRIPPED, now, reason, retry_after)
+
+    def _break(self, trigger: Trigger, now: float, reason: str, retry_after: float | None) -> None:
+        """Open, for a time that grows while the dependency keeps failing."""
+        options = self.options
+        if trigger is Trigger.TRIPPED and now - self.era.since > self._last_break:
+            # It stayed closed for longer than its last break: this is a new outage.
+            self._opens = 0
+        try:
+            pause = options.reset_timeout * options.reset_backoff**self._opens
+        except OverflowError:
+            pause = options.longest_reset
+        pause = min(pause, options.longest_reset)
+        pause *= 1 + options.reset_jitter * self._random()
+        if retry_after is not None:
+            pause = max(pause, min(retry_after, LONGEST_RETRY_AFTER))
+        self._opens += 1
+        self._last_break = pause
+        self._retry_at = now + pause
+        self._go(trigger, now, reason)
+
+    def _go(self, trigger: Trigger, now: float, reason: str) -> None:
+        """Take an automatic transition."""
+        source = self.era.state
+        self._enter(AUTOMATIC[source, trigger], now, ramping=trigger is Trigger.PROBES_PASSED)
+        shadow = self._override is not None
+        self._tell(source, self.era.state, trigger, "auto", reason, now, shadow)
+
+    def _enter(self, state: State, now: float, *, ramping: bool = False) -> None:
+        """Begin an era: what belonged to the one before is void."""
+        self._leases = ()
+        self._passed = 0
+        self._ramp_credit = 0.0
+        closed = state is State.CLOSED
+        if closed or state is State.FORCED_CLOSED:
+            self._window.clear()
+        free = closed and not (ramping and self.options.ramp > 0)
+        self.era = Era(self.era.number + 1, state, now, free)
+
+    def _tell(
+        self,
+        source: State,
+        target: State,
+        trigger: Trigger,
+        kind: Literal["auto", "manual"],
+        reason: str,
+        now: float,
+        shadow: bool = False,
+    ) -> None:
+        self._transitions += not shadow
+        retry_at = self._retry_at if target is State.OPEN else None
+        self.outbox.append(Transition(source, target, trigger, kind, reason, now, retry_at, shadow))
+
+    def _mode(self, now: float) -> Override | None:
+        """The operator's mode that holds now; ends one whose time is over."""
+        mode = self._override
+        if mode is not None and mode.until is not None and now >= mode.until:
+            self._lift(now, "time to live over")
+            mode = None
+        return mode
+
+    def _lift(self, now: float, reason: str) -> None:
+        mode = self._override
+        if mode is None:
+            return
+        self._override = None
+        if mode.state in RELEASED:
+            self._enter(RELEASED[mode.state], now)
+        self._tell(mode.state, self.era.state, Trigger.RELEASE, "manual", reason, now)
+
+    # -- the operator's verbs ------------------------------------------------------------------
+
+    def override(self, trigger: Trigger, now: float, reason: str, ttl: float | None) -> None:
+        """Set the mode that `trigger` leads to, for `ttl` seconds (None: until released)."""
+        target = MANUAL[trigger]
+        try:
+            self._acquire()
+            mode = self._mode(now)
+            source = self.era.state if mode is None else mode.state
+            if target is State.OBSERVE:
+                if mode is not None and mode.state in RELEASED:
+                    self._enter(RELEASED[mode.state], now)
+            else:
+                self._enter(target, now)
+            until = None if ttl is None else now + ttl
+            self._override = Override(target, reason, until)
+            self._tell(source, target, trigger, "manual", reason, now)
+        finally:
+            self._release()
+
+    def release(self, now: float, reason: str) -> None:
+        """End the operator's mode, if there is one."""
+        try:
+            self._acquire()
+            self._lift(now, reason)
+        finally:
+            self._release()
+
+    def reset(self, now: float, reason: str) -> None:
+        """Close the circuit, end any mode and forget the past."""
+        try:
+            self._acquire()
+            mode = self._mode(now)
+            source = self.era.state if mode is None else mode.state
+            self._override = None
+            self._opens = 0
+            self._enter(MANUAL[Trigger.RESET], now)
+            self._tell(source, self.era.state, Trigger.RESET, "manual", reason, now)
+        finally:
+            self._release()
+
+    def reconfigure(self, options: CircuitOptions) -> None:
+        """Take over new options; the state stays, and the window too if its shape is the same."""
+        try:
+            self._acquire()
+            old, self.options = self.options, options
+            if (old.window, old.window_calls) != (options.window, options.window_calls):
+                self._window = _window(options)
+                self._record = self._window.record
+        finally:
+            self._release()
+
+    # -- looking in ----------------------------------------------------------------------------
+
+    def drain(self) -> list[Transition]:
+        """The transitions that nobody has been told of yet."""
+        try:
+            self._acquire()
+            told, self.outbox = self.outbox, []
+            return told
+        finally:
+            self._release()
+
+    def snapshot(self, now: float) -> CircuitSnapshot:
+        try:
+            self._acquire()
+            if self.orphans:
+                self._take_orphans()
+            mode = self._mode(now)
+            window, era = self._window, self.era
+            window.advance(now)
+            enough = window.calls >= self.options.minimum_calls
+            return CircuitSnapshot(
+                name=self.name,
+                state=era.state if mode is None else mode.state,
+                era=era.number,
+                in_state=now - era.since,
+                calls=window.calls,
+                failures=window.failures,
+                slow=window.slow,
+                failure_ratio=window.failures / window.calls if enough else None,
+                retry_in=max(0.0, self._retry_at - now) if era.state is State.OPEN else None,
+                probes=sum(lease.expires > now for lease in self._leases),
+                consecutive_opens=self._opens,
+                successes_total=self._successes,
+                failures_total=self._failures,
+                ignored_total=self._ignored,
+                rejected_total=self._rejected,
+                would_reject_total=self._would_reject,
+                late_total=self._late,
+                transitions_total=self._transitions,
+                override=mode,
+            )
+        finally:
+            self._release()
+
+    def _after_fork(self) -> None:
+        self._new_lock()
+        self.orphans.clear()
+        self._leases = ()
+
+
+def _window(options: CircuitOptions) -> Window:
+    if options.window_calls is not None:
+        return CountWindow(options.window_calls)
+    return TimeWindow(options.window)

@@ -1,0 +1,33 @@
+"""What a forked child must forget.
+
+A child inherits the machines' memory but only the thread that forked: locks taken by other threads
+would stay taken, and the places those threads held would never be given back. So every machine that
+holds places is known here, weakly, and made new in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Forkable(Protocol):
+    def _after_fork(self) -> None: ...
+
+
+_machines: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def watch(machine: Forkable) -> None:
+    """Have `machine._after_fork()` called in every child process, as long as it lives."""
+    _machines.add(machine)
+
+
+def _in_child() -> None:
+    for machine in list(_machines):
+        machine._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,96 @@
+"""How the calls of a retry ended, by the four outcomes that resilience4j made customary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+
+from holdfast._core import fork
+from holdfast._core.budget import Budget, BudgetSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySnapshot:
+    """A retry's totals since the beginning, by how calls ended, and what its budget holds."""
+
+    name: str
+    calls_total: int
+    attempts_total: int
+    success_without_retry: int
+    success_with_retry: int
+    failed_without_retry: int
+    failed_with_retry: int
+    budget: BudgetSnapshot | None
+
+
+class RetryTally:
+    """Counts finished calls and lets each success pay into the budget. Thread safe."""
+
+    __slots__ = (
+        "__weakref__",
+        "_acquire",
+        "_attempts",
+        "_budget",
+        "_failed_once",
+        "_failed_repeatedly",
+        "_release",
+        "_succeeded_late",
+        "_succeeded_once",
+    )
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+        self._succeeded_once = 0
+        self._succeeded_late = 0
+        self._failed_once = 0
+        self._failed_repeatedly = 0
+        self._attempts = 0
+        self._after_fork()
+        fork.watch(self)
+
+    def first_try(self) -> None:
+        """A call succeeded at its first attempt."""
+        try:
+            self._acquire()
+            self._succeeded_once += 1
+        finally:
+            self._release()
+        budget = self._budget
+        if budget is not None and not budget.full:
+            budget.deposit()
+
+    def over(self, attempts: int, *, ok: bool) -> None:
+        """A call that had at least one failed attempt is over after so many attempts."""
+        try:
+            self._acquire()
+            self._attempts += attempts
+            if ok:
+                self._succeeded_late += 1
+            elif attempts > 1:
+                self._failed_repeatedly += 1
+            else:
+                self._failed_once += 1
+        finally:
+            self._release()
+        if ok and self._budget is not None:
+            self._budget.deposit()
+
+    def snapshot(self, name: str) -> RetrySnapshot:
+        try:
+            self._acquire()
+            counts = (
+                self._succeeded_once,
+                self._succeeded_late,
+                self._failed_once,
+                self._failed_repeatedly,
+            )
+            attempts = self._attempts + self._succeeded_once
+        finally:
+            self._release()
+        budget = None if self._budget is None else self._budget.snapshot()
+        return RetrySnapshot(name, sum(counts), attempts, *counts, budget)
+
+    def _after_fork(self) -> None:
+        lock = Lock()
+        self._acquire = lock.acquire
+        self._release = lock.release
