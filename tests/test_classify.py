@@ -32,7 +32,7 @@ from typing import Any
 import pytest
 
 from holdfast import errors
-from holdfast._classify_looks import _RECIPES_AT_MOST, _recipes
+from holdfast._classify_looks import _RECIPES_AT_MOST, _recipes, driver, rooted
 from holdfast.classify import classifier, classify, classify_status
 from holdfast.errors import Category
 
@@ -264,6 +264,48 @@ class _Foreign(Exception):
         vars(self).update(attributes)
 
 
+def nested(depth: int, root: BaseException) -> BaseException:
+    """An error that `root` caused, `depth` steps away."""
+    exc = root
+    for _ in range(depth):
+        outer = Exception("outer")
+        outer.__cause__ = exc
+        exc = outer
+    return exc
+
+
+class TestWrappers:
+    """urllib3's and SQLAlchemy's wrappers stand for all that look at their causes."""
+
+    @pytest.mark.parametrize(
+        ("depth", "expected"), [(0, UNAVAILABLE), (7, UNAVAILABLE), (8, TIMEOUT)]
+    )
+    def test_only_so_many_causes_are_read(self, depth: int, expected: Category) -> None:
+        look = rooted(TIMEOUT)
+        outer = Exception("wrapper")
+        outer.__cause__ = nested(depth, REFUSED)
+        assert look(outer) is expected
+
+    def test_a_circle_of_causes_ends(self) -> None:
+        first, second = Exception("1"), Exception("2")
+        first.__cause__, second.__cause__ = second, first
+        assert rooted(TIMEOUT)(first) is TIMEOUT
+
+    def test_a_system_error_that_says_nothing_is_passed_over(self) -> None:
+        assert rooted(TIMEOUT)(caused(Exception("x"), OSError("odd"))) is TIMEOUT
+
+    def test_from_none_hides_the_context(self) -> None:
+        exc = caused(Exception("x"), REFUSED)
+        assert rooted(TIMEOUT)(exc) is UNAVAILABLE
+        exc.__suppress_context__ = True
+        assert rooted(TIMEOUT)(exc) is TIMEOUT
+
+    def test_a_driver_error_that_is_wrapped_too_often(self) -> None:
+        exc = _Foreign(orig=nested(8, REFUSED))
+        assert driver(OVERLOAD)(exc) is OVERLOAD
+        assert driver(OVERLOAD)(_Foreign(orig=nested(7, REFUSED))) is UNAVAILABLE
+
+
 class TestUnknownLibraries:
     def test_a_status_is_believed(self) -> None:
         check(OVERLOAD, _Foreign(status_code=503))
@@ -369,8 +411,10 @@ class TestHttpClients:
         check(OVERLOAD, ex.EmptyPoolError(pool, "x"))
 
     @pytest.mark.parametrize("name", ["httpx", "requests", "urllib", "asyncio"])
-    def test_a_port_where_nobody_listens(self, name: str) -> None:
+    def test_a_port_where_nobody_listens(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """No hand-made exceptions: what the client really raises."""
+        for variable in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(variable, "*")
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # bound, never listening: connecting is refused
             port = taken.getsockname()[1]

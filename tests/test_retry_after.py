@@ -122,6 +122,10 @@ class TestHeaders:
             assert retry_after(_AskedError(headers=headers)) == 5.0
             assert retry_after(_AskedError(response=SimpleNamespace(headers=headers))) == 5.0
 
+    def test_other_headers_say_nothing(self) -> None:
+        assert retry_after(_AskedError(headers={"x": "5"}), wall=NOW) is None
+        assert retry_after(_AskedError(headers=None, response=None)) is None
+
     def test_dates_are_compared_with_the_clock(self) -> None:
         exc = _AskedError(headers={"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"})
         with installed(Clock(wall=lambda: NOW)):
@@ -170,3 +174,5 @@ class TestHeaders:
         trailing = Metadata(("other", "1"), ("grpc-retry-pushback-ms", value))
         exc = AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailing)
         assert retry_after(exc) == expected
+        silent = AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), Metadata(("other", "1")))
+        assert retry_after(silent) is None

@@ -17,6 +17,9 @@ from threading import Lock
 
 from holdfast._core.validate import number
 
+_HAIR = 1e-9
+"""Ten deposits of 0.1 must be worth one token in binary floats too."""
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetSnapshot:
@@ -36,8 +39,8 @@ class Budget:
         capacity: the most tokens it can hold, above 0. Default 10.
         initial: tokens at the start; default half the capacity.
         refill: tokens per second that come in whatever happens, at least 0. Default 0.1.
-        reserve: nothing is paid out unless more than this would remain; gRPC's rule is half the
-            capacity. Default 0: the last token can be spent.
+        reserve: nothing is paid out unless at least this remains. Default 0: the last token can be
+            spent.
 
     Thread safe. Never blocks for longer than a few instructions.
     """
@@ -50,6 +53,7 @@ class Budget:
         "_refused",
         "_tokens",
         "capacity",
+        "full",
         "ratio",
         "refill",
         "reserve",
@@ -73,6 +77,8 @@ class Budget:
             if initial is None
             else number("initial", initial, at_least=0, at_most=capacity)
         )
+        self.full = self._tokens >= self.capacity
+        """Whether a deposit would change nothing; may be read without the lock."""
         self._lock = Lock()
         self._refilled_at: float | None = None
         self._granted = 0
@@ -84,24 +90,22 @@ class Budget:
         return self._tokens
 
     @property
-    def full(self) -> bool:
-        return self._tokens >= self.capacity
-
-    @property
     def open(self) -> bool:
-        """Whether a request for a token that costs nothing would be granted."""
-        return self._tokens > self.reserve
+        """Whether more than the reserve is left (gRPC's rule for allowing retries at all)."""
+        return self._tokens > self.reserve + _HAIR
 
     def deposit(self, tokens: float | None = None) -> None:
         """Pay in for one success (`ratio`), or give `tokens` back that were not used."""
         with self._lock:
             amount = self.ratio if tokens is None else tokens
             self._tokens = min(self.capacity, self._tokens + amount)
+            self.full = self._tokens >= self.capacity
 
     def charge(self, cost: float = 1.0) -> None:
         """Take `cost` tokens out without asking, down to none (gRPC's way to count a failure)."""
         with self._lock:
             self._tokens = max(0.0, self._tokens - cost)
+            self.full = False
 
     def withdraw(self, now: float, cost: float = 1.0) -> bool:
         """Take `cost` tokens for one extra attempt; False (and none taken) if there are too few."""
@@ -110,11 +114,11 @@ class Budget:
                 gained = max(0.0, now - self._refilled_at) * self.refill
                 self._tokens = min(self.capacity, self._tokens + gained)
             self._refilled_at = now
-            # A hair of tolerance: ten deposits of 0.1 must buy one attempt in binary floats too.
-            if self._tokens - cost < self.reserve - 1e-9:
+            if self._tokens - cost < self.reserve - _HAIR:
                 self._refused += 1
                 return False
             self._tokens = max(0.0, self._tokens - cost)
+            self.full = False
             self._granted += 1
             return True
 

@@ -185,7 +185,6 @@ class Circuit:
     __slots__ = (
         "__weakref__",
         "_acquire",
-        "_failures",
         "_ignored",
         "_last_break",
         "_late",
@@ -196,11 +195,9 @@ class Circuit:
         "_passed",
         "_ramp_credit",
         "_random",
-        "_record",
         "_rejected",
         "_release",
         "_retry_at",
-        "_successes",
         "_transitions",
         "_window",
         "_would_reject",
@@ -222,7 +219,6 @@ class Circuit:
         self._random = random
         self._new_lock()
         self._window = _window(options)
-        self._record = self._window.record
         self._leases: tuple[Lease, ...] = ()
         self._override: Override | None = None
         self._passed = 0
@@ -230,8 +226,6 @@ class Circuit:
         self._last_break = 0.0
         self._retry_at = 0.0
         self._ramp_credit = 0.0
-        self._successes = 0
-        self._failures = 0
         self._ignored = 0
         self._rejected = 0
         self._would_reject = 0
@@ -304,16 +298,17 @@ class Circuit:
         """The call of this permit succeeded; `slow` if it took too long doing so."""
         try:
             self._acquire()
-            era = self.era
-            if permit is era:
-                self._successes += 1
+            if permit is self.era:
+                window = self._window
                 if slow:
-                    self._record(SLOW, now)
+                    window.record(SLOW, now)
                     self._judge(now, None)
+                elif now < window.edge:
+                    window.ok += 1
                 else:
-                    self._record(OK, now)
+                    window.record(OK, now)
             elif permit in self._leases:
-                self._successes += 1
+                self._window.record(SLOW if slow else OK, now)
                 self._leases = tuple(lease for lease in self._leases if lease is not permit)
                 if slow:
                     self._break(Trigger.PROBE_FAILED, now, "a probe was too slow", None)
@@ -333,11 +328,10 @@ class Circuit:
         try:
             self._acquire()
             if permit is self.era:
-                self._failures += 1
-                self._record(FAILED | SLOW if slow else FAILED, now)
+                self._window.record(FAILED | SLOW if slow else FAILED, now)
                 self._judge(now, retry_after)
             elif permit in self._leases:
-                self._failures += 1
+                self._window.record(FAILED | SLOW if slow else FAILED, now)
                 self._break(Trigger.PROBE_FAILED, now, "a probe failed", retry_after)
             elif permit is not UNWATCHED:
                 self._late += 1
@@ -389,9 +383,9 @@ class Circuit:
                 reason = f"{window.failures} of {window.calls} calls failed"
             elif (
                 options.slow_call_duration is not None
-                and window.slow >= options.slow_call_rate * window.calls
+                and window.slow_calls >= options.slow_call_rate * window.calls
             ):
-                reason = f"{window.slow} of {window.calls} calls were slow"
+                reason = f"{window.slow_calls} of {window.calls} calls were slow"
         if reason is not None:
             self._break(Trigger.TRIPPED, now, reason, retry_after)
 
@@ -510,8 +504,9 @@ class Circuit:
             self._acquire()
             old, self.options = self.options, options
             if (old.window, old.window_calls) != (options.window, options.window_calls):
-                self._window = _window(options)
-                self._record = self._window.record
+                fresh = _window(options)
+                fresh.take_over(self._window)
+                self._window = fresh
         finally:
             self._release()
 
@@ -542,13 +537,13 @@ class Circuit:
                 in_state=now - era.since,
                 calls=window.calls,
                 failures=window.failures,
-                slow=window.slow,
+                slow=window.slow_calls,
                 failure_ratio=window.failures / window.calls if enough else None,
                 retry_in=max(0.0, self._retry_at - now) if era.state is State.OPEN else None,
                 probes=sum(lease.expires > now for lease in self._leases),
                 consecutive_opens=self._opens,
-                successes_total=self._successes,
-                failures_total=self._failures,
+                successes_total=window.ok,
+                failures_total=window.failed,
                 ignored_total=self._ignored,
                 rejected_total=self._rejected,
                 would_reject_total=self._would_reject,

@@ -61,8 +61,8 @@ class Permits:
         "_queue",
         "_rejected",
         "_release",
+        "_returned",
         "_waited",
-        "active",
         "limit",
         "max_queue",
         "orphans",
@@ -72,11 +72,11 @@ class Permits:
     def __init__(self, limit: int, max_queue: int) -> None:
         self.limit = limit
         self.max_queue = max_queue
-        self.active = 0
         self.orphans: list[Place | Waiter] = []
         self.place = Place()
         self._queue: OrderedDict[Waiter, None] | None = None
         self._admitted = 0
+        self._returned = 0
         self._rejected = 0
         self._waited = 0
         self._longest = 0
@@ -88,12 +88,16 @@ class Permits:
         self._acquire = self._lock.acquire
         self._release = self._lock.release
 
+    @property
+    def active(self) -> int:
+        """Places taken now."""
+        return self._admitted - self._returned
+
     def take(self) -> Place | None:
         """A place if one is free and nobody was here before; else None."""
         try:
             self._acquire()
-            if self.active < self.limit and not self._queue:
-                self.active += 1
+            if self._admitted - self._returned < self.limit and not self._queue:
                 self._admitted += 1
                 return self.place
             return None
@@ -108,7 +112,6 @@ class Permits:
             if queue is None:
                 queue = self._queue = OrderedDict()
             if self.active < self.limit and not queue:
-                self.active += 1
                 self._admitted += 1
                 waiter.granted = self.place
                 return True
@@ -126,7 +129,10 @@ class Permits:
         """Return a place. Whoever is named in the answer now has it and must be woken."""
         try:
             self._acquire()
-            return self._pass_on(place)
+            if self._queue or place is not self.place:
+                return self._pass_on(place)
+            self._returned += 1
+            return None
         finally:
             self._release()
 
@@ -155,15 +161,16 @@ class Permits:
 
     def _pass_on(self, place: Place) -> Waiter | None:
         """One place comes back; the lock is held."""
-        if place is not self.place or self.active == 0:
+        if place is not self.place:
             # Taken before a fork, by a thread that the child does not have.
             return None
         if self._queue and self.active <= self.limit:
             waiter, _ = self._queue.popitem(last=False)
             waiter.granted = place
+            self._returned += 1
             self._admitted += 1
             return waiter
-        self.active -= 1
+        self._returned += 1
         return None
 
     def _grant_free_places(self) -> list[Waiter]:
@@ -171,7 +178,6 @@ class Permits:
         while self._queue and self.active < self.limit:
             waiter, _ = self._queue.popitem(last=False)
             waiter.granted = self.place
-            self.active += 1
             self._admitted += 1
             granted.append(waiter)
         return granted
@@ -224,7 +230,7 @@ class Permits:
     def _after_fork(self) -> None:
         # The threads that held or wanted places do not exist here.
         self._new_lock()
-        self.active = 0
+        self._returned = self._admitted
         self._queue = None
         self.place = Place()
         self.orphans.clear()

@@ -14,7 +14,7 @@ end, which is what one asks a latency sketch about, keeps its precision. The def
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, inf, isfinite, log
+from math import ceil, exp, inf, log
 from typing import Any, cast
 
 from holdfast._core.validate import count, number, refuse
@@ -45,19 +45,17 @@ class Sketch:
     __slots__ = (
         "_bins",
         "_floor",
+        "_high",
+        "_low",
         "_scale",
         "_zeros",
         "max_bins",
-        "maximum",
-        "minimum",
         "relative_error",
         "sum",
     )
 
     def __init__(self, relative_error: float = 0.01, max_bins: int = 512) -> None:
-        self.relative_error = number(
-            "relative_error", relative_error, at_least=0.0001, at_most=0.2
-        )
+        self.relative_error = number("relative_error", relative_error, at_least=0.0001, at_most=0.2)
         self.max_bins = count("max_bins", max_bins, at_least=16, at_most=100_000)
         self._scale = 1 / log((1 + relative_error) / (1 - relative_error))
         self._bins: dict[int, int] = {}
@@ -65,10 +63,8 @@ class Sketch:
         self._zeros = 0
         self.sum = 0.0
         """The exact total in seconds."""
-        self.minimum = inf
-        """The exact smallest value; infinite while empty."""
-        self.maximum = -inf
-        """The exact largest value; minus infinite while empty."""
+        self._low = inf
+        self._high = -inf
 
     def add(self, seconds: float) -> None:
         """Count one duration; a negative one, which only a broken clock gives, counts as 0.
@@ -91,15 +87,25 @@ class Sketch:
         else:
             raise refuse("seconds", seconds, "a finite number")
         self.sum += seconds
-        if seconds < self.minimum:
-            self.minimum = seconds
-        if seconds > self.maximum:
-            self.maximum = seconds
+        if seconds < self._low:
+            self._low = seconds
+        if seconds > self._high:
+            self._high = seconds
 
     @property
     def count(self) -> int:
         """How many durations were added; takes a walk over the bins."""
         return self._zeros + sum(self._bins.values())
+
+    @property
+    def minimum(self) -> float | None:
+        """The exact shortest duration; None while empty."""
+        return None if self._low > self._high else self._low
+
+    @property
+    def maximum(self) -> float | None:
+        """The exact longest duration; None while empty."""
+        return None if self._low > self._high else self._high
 
     def quantile(self, q: float) -> float | None:
         """The duration that the fraction `q` (from 0 to 1) of all durations does not exceed.
@@ -115,16 +121,17 @@ class Sketch:
         if not total:
             return None
         if q in (0, 1):
-            return self.maximum if q else self.minimum
+            return self._high if q else self._low
         rank = int(q * (total - 1))  # counted from 0
         passed = self._zeros
-        key = None
-        if rank >= passed:
-            for key in sorted(self._bins):
-                passed += self._bins[key]
-                if rank < passed:
-                    break
-        return min(max(self._value(key), self.minimum), self.maximum)
+        found = None
+        for key in sorted(self._bins):
+            if rank < passed:
+                break
+            passed += self._bins[key]
+            found = key
+        value = 0.0 if found is None else self._value(found)
+        return min(max(value, self._low), self._high)
 
     def merge(self, other: Sketch) -> None:
         """Take in everything `other` has seen; `other` is left as it is.
@@ -142,28 +149,26 @@ class Sketch:
             self._put(key, amount)
         self._zeros += other._zeros
         self.sum += other.sum
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
+        self._low = min(self._low, other._low)
+        self._high = max(self._high, other._high)
 
     def copy(self) -> Sketch:
         """An independent sketch with the same content."""
         twin = Sketch(self.relative_error, self.max_bins)
         twin.merge(self)
-        twin._floor = self._floor
         return twin
 
     def to_dict(self) -> dict[str, Any]:
         """The content as plain data that survives JSON, for `from_dict` in another process."""
-        empty = self.minimum > self.maximum
         return {
             "format": _FORMAT,
             "relative_error": self.relative_error,
             "max_bins": self.max_bins,
             "sum": self.sum,
-            "minimum": None if empty else self.minimum,
-            "maximum": None if empty else self.maximum,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
             "zeros": self._zeros,
-            "bins": [number for pair in sorted(self._bins.items()) for number in pair],
+            "bins": [part for pair in sorted(self._bins.items()) for part in pair],
         }
 
     @classmethod
@@ -199,16 +204,25 @@ class Sketch:
             if data["sum"] or data["minimum"] is not None or data["maximum"] is not None:
                 raise ValueError("an empty sketch has no sum and no extremes")
             return sketch
-        sketch.minimum = number("minimum", data["minimum"], at_least=0)
-        sketch.maximum = number("maximum", data["maximum"], at_least=sketch.minimum)
+        sketch._low = number("minimum", data["minimum"], at_least=0)
+        sketch._high = number("maximum", data["maximum"], at_least=sketch._low)
         sketch.sum = number("sum", data["sum"], at_least=0)
-        if len(sketch._bins) == sketch.max_bins:
-            sketch._floor = min(sketch._bins)
         return sketch
 
     def _key(self, seconds: float) -> int:
         return ceil(log(seconds) * self._scale)
 
-    def _value(self, key: int | None) -> float:
-        """The representative of a bin; None is the bin of what counts as zero."""
-        return 0.0
+    def _value(self, key: int) -> float:
+        """The representative of a bin; capped where the exponential would overflow."""
+        return exp(min(key / self._scale + log(1 - self.relative_error), 709.7))
+
+    def _put(self, key: int, amount: int) -> None:
+        bins = self._bins
+        if key < self._floor:
+            key = self._floor
+        bins[key] = bins.get(key, 0) + amount
+        if len(bins) > self.max_bins:
+            lowest = bins.pop(min(bins))
+            # What is lower than this from now on need not look for its bin.
+            self._floor = min(bins)
+            bins[self._floor] += lowest

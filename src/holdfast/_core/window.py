@@ -1,123 +1,145 @@
 """The recent past in constant memory: how many calls, how many failed, how many were slow.
 
-Two windows with one interface. The time window keeps a ring of buckets, each a slice of the
-window; the newest bucket is counted into directly, the older ones stand in running sums, so that
-recording and reading are O(1) and what is older than the window leaves slice by slice. The count
-window keeps the last n outcomes. Both are not locked: the circuit that owns one holds its lock.
+Both windows keep totals since the beginning, `ok`, `failed` and `slow`, and know what these were
+where the window begins; what lies in between is the window. The time window notes the totals at
+each edge of a ring of slices, so that recording and reading are O(1) and the past leaves slice by
+slice. The count window keeps the kinds of the last n outcomes.
+
+Between two edges a plain success is one addition, which the owner may do itself: before `edge`,
+``window.ok += 1`` is what ``record(OK, now)`` would do. Neither window is locked; the circuit that
+owns one holds its lock.
 
 A record is a small number: `OK`, or the sum of `FAILED` and `SLOW`.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 OK: Final = 0
 FAILED: Final = 1
 SLOW: Final = 2
 
 
-class Window(Protocol):
-    """What a circuit needs from a window; after `advance(now)` the three counts are current."""
+class Window:
+    """Totals since the beginning, and since where the window begins."""
 
-    calls: int
-    failures: int
-    slow: int
+    __slots__ = ("_gone_failed", "_gone_ok", "_gone_slow", "edge", "failed", "ok", "slow")
 
-    def record(self, kind: int, now: float) -> None: ...
-    def advance(self, now: float) -> None: ...
-    def clear(self) -> None: ...
+    def __init__(self) -> None:
+        self.ok = self._gone_ok = 0
+        self.failed = self._gone_failed = 0
+        self.slow = self._gone_slow = 0
+        self.edge = float("-inf")
+        """Before this moment a plain success may be recorded by adding 1 to `ok`."""
+
+    @property
+    def calls(self) -> int:
+        """Calls in the window, as of the last record or `advance`."""
+        return self.ok + self.failed - self._gone_ok - self._gone_failed
+
+    @property
+    def failures(self) -> int:
+        return self.failed - self._gone_failed
+
+    @property
+    def slow_calls(self) -> int:
+        return self.slow - self._gone_slow
+
+    def record(self, kind: int, now: float) -> None:
+        """Count one outcome."""
+        if kind & FAILED:
+            self.failed += 1
+        else:
+            self.ok += 1
+        if kind & SLOW:
+            self.slow += 1
+
+    def advance(self, now: float) -> None:
+        """Let go of what lies before the window."""
+
+    def clear(self) -> None:
+        """Begin the window here and now; the totals stay."""
+        self._gone_ok = self.ok
+        self._gone_failed = self.failed
+        self._gone_slow = self.slow
+
+    def take_over(self, other: Window) -> None:
+        """Go on from the totals of `other`, with an empty window."""
+        self.ok, self.failed, self.slow = other.ok, other.failed, other.slow
+        self.clear()
 
 
-class TimeWindow:
+class TimeWindow(Window):
     """Outcomes of the last `span` seconds, in `buckets` slices.
 
     An outcome leaves between `span` − one slice and `span` seconds after it was recorded.
     """
 
-    __slots__ = ("_at", "_edge", "_newest", "_ring", "_slice", "calls", "failures", "slow")
+    __slots__ = ("_at", "_marks", "_newest", "_slice")
 
     def __init__(self, span: float, buckets: int = 10) -> None:
+        super().__init__()
         self._slice = span / buckets
-        self._ring = [0, 0, 0] * buckets
-        self.calls = 0
-        self.failures = 0
-        self.slow = 0
+        # Totals at the beginning of each slice, the oldest of which is where the window begins.
+        self._marks = [(0, 0, 0)] * buckets
         self._at = 0
         self._newest = 0
-        self._edge = float("-inf")
 
     def record(self, kind: int, now: float) -> None:
-        if now >= self._edge:
+        if now >= self.edge:
             self.advance(now)
-        ring = self._ring
-        at = self._at
-        ring[at] += 1
-        self.calls += 1
-        if kind:
-            if kind & FAILED:
-                ring[at + 1] += 1
-                self.failures += 1
-            if kind & SLOW:
-                ring[at + 2] += 1
-                self.slow += 1
+        super().record(kind, now)
 
     def advance(self, now: float) -> None:
-        """Let the buckets leave that are older than the window."""
-        if now < self._edge:
+        if now < self.edge:
             return
         newest = int(now // self._slice)
-        size = len(self._ring)
-        steps = min(newest - self._newest, size // 3) if self.calls else 0
-        for _ in range(steps):
-            at = self._at = (self._at + 3) % size
-            calls, failures, slow = self._ring[at : at + 3]
-            if calls:
-                self.calls -= calls
-                self.failures -= failures
-                self.slow -= slow
-                self._ring[at : at + 3] = (0, 0, 0)
+        marks = self._marks
+        size = len(marks)
+        totals = (self.ok, self.failed, self.slow)
+        for _ in range(min(newest - self._newest, size)):
+            # The new slice takes the place of the oldest; the next oldest begins the window.
+            marks[self._at] = totals
+            self._at = self._at + 1 if self._at + 1 < size else 0
         self._newest = newest
-        self._edge = (newest + 1) * self._slice
+        self.edge = (newest + 1) * self._slice
+        self._gone_ok, self._gone_failed, self._gone_slow = marks[self._at]
 
     def clear(self) -> None:
-        if self.calls:
-            self._ring = [0] * len(self._ring)
-            self.calls = self.failures = self.slow = 0
+        super().clear()
+        self._marks = [(self.ok, self.failed, self.slow)] * len(self._marks)
 
 
-class CountWindow:
+class CountWindow(Window):
     """The last `size` outcomes, however old."""
 
-    __slots__ = ("_at", "_ring", "_size", "calls", "failures", "slow")
+    __slots__ = ("_at", "_ring", "_size")
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self._size = size
         self._ring = bytearray()
         self._at = 0
-        self.calls = 0
-        self.failures = 0
-        self.slow = 0
 
     def record(self, kind: int, now: float) -> None:
+        super().record(kind, now)
         ring = self._ring
-        if self.calls < self._size:
+        if len(ring) < self._size:
             ring.append(kind)
-            self.calls += 1
+            return
+        at = self._at
+        gone = ring[at]
+        ring[at] = kind
+        self._at = at + 1 if at + 1 < self._size else 0
+        if gone & FAILED:
+            self._gone_failed += 1
         else:
-            at = self._at
-            gone = ring[at]
-            ring[at] = kind
-            self._at = at + 1 if at + 1 < self._size else 0
-            self.failures -= gone & FAILED
-            self.slow -= gone >> 1
-        self.failures += kind & FAILED
-        self.slow += kind >> 1
-
-    def advance(self, now: float) -> None:
-        """Nothing leaves with time alone."""
+            self._gone_ok += 1
+        if gone & SLOW:
+            self._gone_slow += 1
 
     def clear(self) -> None:
+        super().clear()
         self._ring.clear()
         self._at = 0
-        self.calls = self.failures = self.slow = 0

@@ -47,6 +47,11 @@ def check_unusual(result: object) -> None:
         )
 
 
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    """A coroutine around something else that can be awaited."""
+    return await awaitable
+
+
 def raise_rejection(rejection: Rejection) -> NoReturn:
     raise rejection.error
 

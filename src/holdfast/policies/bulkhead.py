@@ -16,18 +16,10 @@ from holdfast._core.events import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.permits import BulkheadSnapshot, Permits, Place, Waiter
 from holdfast._core.validate import count, number
-from holdfast.policies.base import (
-    UNUSUAL,
-    Inner,
-    Policy,
-    Reject,
-    check_unusual,
-    raise_rejection,
-)
-from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
+from holdfast.policies.gate import Gate
 
 
-class Bulkhead(Policy):
+class Bulkhead(Gate):
     """Let at most `max_concurrent` calls run at a time; queue a few, refuse the rest.
 
     Args:
@@ -80,59 +72,28 @@ class Bulkhead(Policy):
         )
         self._wake(permits.resize(limit, queue))
 
-    # -- the layers ----------------------------------------------------------------------------
+    # -- the gate ------------------------------------------------------------------------------
 
-    def _bind_sync(self, inner: Inner, reject: Reject) -> Inner:
+    def _take(self) -> Place | None:
+        return self._permits.take()
+
+    def _admit(self) -> Rejection | None:
+        late = passed(self.name, self._clock)
+        if late is not None:
+            return self._tell_rejected(late)
+        return None if self._permits.max_queue else self._refuse("full")
+
+    def _done(self, permit: Place, result: Any) -> None:
         permits = self._permits
-        take, give_back = permits.take, permits.give_back
+        waiter = permits.give_back(permit)
+        if waiter is not None or permits.orphans:
+            self._hand_on(waiter)
 
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            place: Place | Rejection | None = take()
-            if place is None:
-                place = self._wait()
-                if isinstance(place, Rejection):
-                    return reject(place)
-            try:
-                result = inner(*args, **kwargs)
-                if result.__class__ in UNUSUAL:
-                    check_unusual(result)
-            except BaseException as error:
-                self._leave(place, error)
-                raise
-            waiter = give_back(place)
-            if waiter is not None or permits.orphans:
-                self._hand_on(waiter)
-            return result
-
-        return guarded
-
-    def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
-        permits = self._permits
-        take, give_back = permits.take, permits.give_back
-
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            place: Place | Rejection | None = take()
-            if place is None:
-                place = await self._await()
-                if isinstance(place, Rejection):
-                    return reject(place)
-            try:
-                result = await inner(*args, **kwargs)
-            except BaseException as error:
-                self._leave(place, error)
-                raise
-            waiter = give_back(place)
-            if waiter is not None or permits.orphans:
-                self._hand_on(waiter)
-            return result
-
-        return guarded
-
-    def _bind_generator(self, inner: Inner) -> Inner:
-        return guard(inner, lambda call: _Housed(self, call))
-
-    def _bind_async_generator(self, inner: Inner) -> Inner:
-        return guard_async(inner, lambda call: _AsyncHoused(self, call))
+    def _failed(self, permit: Place, error: BaseException | None) -> None:
+        if isinstance(error, GeneratorExit):
+            self._wake(self._permits.orphan(permit))
+        else:
+            self._hand_on(self._permits.give_back(permit))
 
     # -- the block forms -----------------------------------------------------------------------
 
@@ -145,7 +106,8 @@ class Bulkhead(Policy):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._leave(self._permits.place, error)
+        # All places are alike, so a block need not remember which one it has.
+        self._failed(self._permits.place, error)
 
     async def __aenter__(self) -> None:
         await self._aenter()
@@ -156,23 +118,12 @@ class Bulkhead(Policy):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._leave(self._permits.place, error)
-
-    def _enter(self) -> Place:
-        place = self._permits.take() or self._wait()
-        return raise_rejection(place) if isinstance(place, Rejection) else place
-
-    async def _aenter(self) -> Place:
-        place = self._permits.take() or await self._await()
-        return raise_rejection(place) if isinstance(place, Rejection) else place
+        self._failed(self._permits.place, error)
 
     # -- waiting for a place -------------------------------------------------------------------
 
     def _wait(self) -> Place | Rejection:
         """Join the queue, blocking the thread."""
-        late = passed(self.name, self._clock)
-        if late is not None:
-            return self._tell_rejected(late)
         event = Event()
         waiter = Waiter(event.set)
         if not self._permits.enqueue(waiter):
@@ -187,9 +138,6 @@ class Bulkhead(Policy):
 
     async def _await(self) -> Place | Rejection:
         """Join the queue, suspending the task."""
-        late = passed(self.name, self._clock)
-        if late is not None:
-            return self._tell_rejected(late)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         waiter = Waiter(lambda: _resolve_from_anywhere(loop, future))
@@ -230,12 +178,6 @@ class Bulkhead(Policy):
 
     # -- giving places back --------------------------------------------------------------------
 
-    def _leave(self, place: Place, error: BaseException | None) -> None:
-        if isinstance(error, GeneratorExit):
-            self._wake(self._permits.orphan(place))
-        else:
-            self._hand_on(self._permits.give_back(place))
-
     def _give_up(self, waiter: Waiter, error: BaseException) -> None:
         if isinstance(error, GeneratorExit):
             self._wake(self._permits.orphan(waiter))
@@ -275,27 +217,3 @@ def _resolve_from_anywhere(loop: asyncio.AbstractEventLoop, future: asyncio.Futu
         _resolve(future)
     else:
         loop.call_soon_threadsafe(_resolve, future)
-
-
-class _Housed(Session[Bulkhead]):
-    _place: Place | None = None
-
-    def open(self) -> Any:
-        self._place = self.policy._enter()
-        return super().open()
-
-    def end(self, error: BaseException | None) -> None:
-        if self._place is not None:
-            self.policy._leave(self._place, error)
-
-
-class _AsyncHoused(AsyncSession[Bulkhead]):
-    _place: Place | None = None
-
-    async def open(self) -> Any:
-        self._place = await self.policy._aenter()
-        return await super().open()
-
-    def end(self, error: BaseException | None) -> None:
-        if self._place is not None:
-            self.policy._leave(self._place, error)

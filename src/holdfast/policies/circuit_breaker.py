@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from holdfast._core.circuit import Circuit, CircuitOptions, CircuitSnapshot, Permit
+from holdfast._core.circuit import Circuit, CircuitOptions, CircuitSnapshot, Era, Permit
 from holdfast._core.clock import Clock
 from holdfast._core.events import CircuitChanged, EventHub
 from holdfast._core.outcome import Rejection, Verdict
@@ -17,21 +17,13 @@ from holdfast._core.validate import number, text
 from holdfast.classify import classify, retry_after
 from holdfast.errors import Category, RejectedError
 from holdfast.policies import blocks
-from holdfast.policies.base import (
-    UNUSUAL,
-    Inner,
-    Policy,
-    Reject,
-    check_unusual,
-    raise_rejection,
-)
+from holdfast.policies.gate import NO_RESULT, Gate
 from holdfast.policies.select import Which, matcher
-from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
 _log = logging.getLogger("holdfast")
 
 
-class CircuitBreaker(Policy):
+class CircuitBreaker(Gate):
     """Refuse calls to a dependency that fails too often; probe it after a while.
 
     Args:
@@ -192,77 +184,89 @@ class CircuitBreaker(Policy):
         self._circuit.override(trigger, self._clock.now(), text("reason", reason), ttl)
         self._tell()
 
-    # -- the layers ----------------------------------------------------------------------------
+    # -- the gate ------------------------------------------------------------------------------
 
-    def _bind_sync(self, inner: Inner, reject: Reject) -> Inner:
-        circuit, clock = self._circuit, self._clock
-        succeed = circuit.succeed
+    def _take(self) -> Era | None:
+        era = self._circuit.era
+        return era if era.free and self._plain else None
 
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            permit: Permit | Rejection = circuit.era
-            if not permit.free:
-                permit = self._admit()
-                if permit.__class__ is Rejection:
-                    return reject(permit)
-            started = 0.0 if self._plain else clock.now()
-            try:
-                result = inner(*args, **kwargs)
-                if result.__class__ in UNUSUAL:
-                    check_unusual(result)
-                    circuit.ignore(permit)
-                    return result
-            except BaseException as error:
-                self._settle_error(permit, error, started)
-                raise
-            if self._plain:
-                succeed(permit, clock.now())
-                if circuit.outbox:
-                    self._tell()
+    def _admit(self) -> Permit | _Timed | Rejection:
+        circuit, now = self._circuit, self._clock.now()
+        permit: Permit | Rejection = circuit.era
+        if not (isinstance(permit, Era) and permit.free):
+            permit = circuit.admit(now)
+            if circuit.outbox:
+                self._tell()
+            if isinstance(permit, Rejection):
+                return self._tell_rejected(permit)
+        return permit if self._plain else _Timed(permit, now)
+
+    def _done(self, permit: Permit | _Timed, result: Any) -> None:
+        circuit = self._circuit
+        if permit.__class__ is Era and result.__class__ is not Rejection:
+            circuit.succeed(permit, self._clock.now())
+        elif result.__class__ is Rejection:
+            circuit.ignore(permit.permit if isinstance(permit, _Timed) else permit)
+        elif isinstance(permit, _Timed):
+            now = self._clock.now()
+            if self._is_bad(result):
+                circuit.fail(permit.permit, now, self._is_slow(permit, now))
             else:
-                self._settle_result(permit, result, started)
-            return result
+                circuit.succeed(permit.permit, now, self._is_slow(permit, now))
+        else:
+            circuit.succeed(permit, self._clock.now())
+        if circuit.outbox:
+            self._tell()
 
-        return guarded
-
-    def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
-        circuit, clock = self._circuit, self._clock
-        succeed = circuit.succeed
-
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            permit: Permit | Rejection = circuit.era
-            if not permit.free:
-                permit = self._admit()
-                if permit.__class__ is Rejection:
-                    return reject(permit)
-            started = 0.0 if self._plain else clock.now()
-            try:
-                result = await inner(*args, **kwargs)
-            except BaseException as error:
-                self._settle_error(permit, error, started)
-                raise
-            if result.__class__ is Rejection:
+    def _failed(self, permit: Permit | _Timed, error: BaseException) -> None:
+        circuit, now = self._circuit, self._clock.now()
+        slow = False
+        if isinstance(permit, _Timed):
+            slow = self._is_slow(permit, now)
+            delivered, permit = permit.waited is not None, permit.permit
+            if delivered and isinstance(error, GeneratorExit):
+                # A consumer that stops early after an item saw the dependency deliver.
+                circuit.succeed(permit, now, slow)
+        if isinstance(error, GeneratorExit):
+            circuit.abandon(permit)
+        elif not isinstance(error, Exception):
+            circuit.ignore(permit)
+        else:
+            verdict = self._verdict(error)
+            if verdict is Verdict.IGNORED:
                 circuit.ignore(permit)
-            elif self._plain:
-                succeed(permit, clock.now())
-                if circuit.outbox:
-                    self._tell()
+            elif verdict is Verdict.SUCCESS:
+                circuit.succeed(permit, now, slow)
             else:
-                self._settle_result(permit, result, started)
-            return result
+                circuit.fail(permit, now, slow, retry_after(error))
+        if circuit.outbox:
+            self._tell()
 
-        return guarded
+    def _first_item(self, permit: Permit | _Timed) -> _Timed:
+        """How long the consumer takes from now on is its own affair."""
+        if not isinstance(permit, _Timed):
+            return _Timed(permit, 0.0, waited=0.0)
+        permit.waited = self._clock.now() - permit.started
+        return permit
 
-    def _bind_generator(self, inner: Inner) -> Inner:
-        return guard(inner, lambda call: _Watched(self, call))
+    def _is_slow(self, permit: _Timed, now: float) -> bool:
+        limit = self._circuit.options.slow_call_duration
+        waited = now - permit.started if permit.waited is None else permit.waited
+        return limit is not None and waited >= limit
 
-    def _bind_async_generator(self, inner: Inner) -> Inner:
-        return guard_async(inner, lambda call: _AsyncWatched(self, call))
+    def _is_bad(self, result: Any) -> bool:
+        if self._judge_result is None or result is NO_RESULT:
+            return False
+        try:
+            return bool(self._judge_result(result))
+        except Exception:
+            self._complain("on_result")
+            return False
 
     # -- the block forms -----------------------------------------------------------------------
 
     def __enter__(self) -> None:
-        permit = self._enter()
-        blocks.push(self, (permit, self._clock.now()))
+        blocks.push(self, self._enter())
 
     def __exit__(
         self,
@@ -272,11 +276,11 @@ class CircuitBreaker(Policy):
     ) -> None:
         # Entered in another context (say, by a thread pool that unwinds elsewhere)? Then a lease
         # runs out by itself, and the outcome belongs to the era that is on now.
-        permit, started = blocks.pop(self) or (self._circuit.era, self._clock.now())
+        permit = blocks.pop(self) or self._circuit.era
         if error is None:
-            self._settle_result(permit, None, started, judged=False)
+            self._done(permit, NO_RESULT)
         else:
-            self._settle_error(permit, error, started)
+            self._failed(permit, error)
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -289,60 +293,7 @@ class CircuitBreaker(Policy):
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    # -- admission and settlement --------------------------------------------------------------
-
-    def _admit(self) -> Permit | Rejection:
-        circuit = self._circuit
-        permit = circuit.admit(self._clock.now())
-        if circuit.outbox:
-            self._tell()
-        return self._tell_rejected(permit) if isinstance(permit, Rejection) else permit
-
-    def _enter(self) -> Permit:
-        permit = self._admit()
-        return raise_rejection(permit) if isinstance(permit, Rejection) else permit
-
-    def _settle_error(self, permit: Permit, error: BaseException, started: float) -> None:
-        circuit = self._circuit
-        if not isinstance(error, Exception):
-            if isinstance(error, GeneratorExit):
-                circuit.abandon(permit)
-            else:
-                circuit.ignore(permit)
-            return
-        verdict = self._verdict(error)
-        if verdict is Verdict.IGNORED:
-            circuit.ignore(permit)
-        else:
-            now = self._clock.now()
-            slow = self._is_slow(now, started)
-            if verdict is Verdict.SUCCESS:
-                circuit.succeed(permit, now, slow)
-            else:
-                circuit.fail(permit, now, slow, retry_after(error))
-        if circuit.outbox:
-            self._tell()
-
-    def _settle_result(
-        self, permit: Permit, result: Any, started: float, *, judged: bool = True
-    ) -> None:
-        circuit, now = self._circuit, self._clock.now()
-        failed = False
-        if judged and self._judge_result is not None:
-            try:
-                failed = bool(self._judge_result(result))
-            except Exception:
-                self._complain("on_result")
-        if failed:
-            circuit.fail(permit, now, self._is_slow(now, started))
-        else:
-            circuit.succeed(permit, now, self._is_slow(now, started))
-        if circuit.outbox:
-            self._tell()
-
-    def _is_slow(self, now: float, started: float) -> bool:
-        limit = self._circuit.options.slow_call_duration
-        return limit is not None and now - started >= limit
+    # -- judging -------------------------------------------------------------------------------
 
     def _verdict(self, error: Exception) -> Verdict:
         if isinstance(error, RejectedError):
@@ -383,50 +334,13 @@ class CircuitBreaker(Policy):
             )
 
 
-class _Visit:
-    """One stream under a breaker: admitted once, judged once, by its first item and its end."""
+class _Timed:
+    """A permit with the moment it was given, where slow calls or results are judged."""
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
-        self._breaker = breaker
-        self._permit = breaker._enter()
-        self._started = breaker._clock.now()
-        self._waited: float | None = None
+    __slots__ = ("permit", "started", "waited")
 
-    def delivered(self) -> None:
-        """The first item is there; how long the consumer takes from now on is its own affair."""
-        self._waited = self._breaker._clock.now() - self._started
-
-    def end(self, error: BaseException | None) -> None:
-        """Settle. A consumer that stops early after an item saw the dependency deliver."""
-        breaker, waited = self._breaker, self._waited
-        if isinstance(error, GeneratorExit) and waited is not None:
-            error = None
-        started = self._started if waited is None else breaker._clock.now() - waited
-        if error is None:
-            breaker._settle_result(self._permit, None, started, judged=False)
-        else:
-            breaker._settle_error(self._permit, error, started)
-
-
-class _Watched(Session[CircuitBreaker]):
-    def open(self) -> Any:
-        self._visit = _Visit(self.policy)
-        item = super().open()
-        self._visit.delivered()
-        return item
-
-    def end(self, error: BaseException | None) -> None:
-        if hasattr(self, "_visit"):
-            self._visit.end(error)
-
-
-class _AsyncWatched(AsyncSession[CircuitBreaker]):
-    async def open(self) -> Any:
-        self._visit = _Visit(self.policy)
-        item = await super().open()
-        self._visit.delivered()
-        return item
-
-    def end(self, error: BaseException | None) -> None:
-        if hasattr(self, "_visit"):
-            self._visit.end(error)
+    def __init__(self, permit: Permit, started: float, waited: float | None = None) -> None:
+        self.permit = permit
+        self.started = started
+        self.waited = waited
+        """Seconds until the first item, for a stream that has delivered one."""

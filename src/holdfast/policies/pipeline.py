@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast._core.validate import text
 from holdfast.policies.base import Inner, Policy, Reject
+from holdfast.policies.layers import bind_async, bind_sync
 from holdfast.policies.order import check_order
 
 
@@ -65,14 +66,10 @@ class Pipeline(Policy):
         return self._policies
 
     def _bind_sync(self, inner: Inner, reject: Reject) -> Inner:
-        for policy in reversed(self._policies):
-            inner = policy._bind_sync(inner, reject)
-        return inner
+        return bind_sync(self._policies, inner, reject)
 
     def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
-        for policy in reversed(self._policies):
-            inner = policy._bind_async(inner, reject)
-        return inner
+        return bind_async(self._policies, inner, reject)
 
     def _bind_generator(self, inner: Inner) -> Inner:
         for policy in reversed(self._policies):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
@@ -36,8 +36,8 @@ _NOTE = "holdfast: retry "
 _scope: ContextVar[list[bool] | None] = ContextVar("holdfast_retry", default=None)
 """Set while a retry makes attempts: [True], and [False] once that call is over.
 
-The list outlives the call where a task was started inside an attempt and copied the context; such
-a task may retry again as soon as the call that started it is over.
+The list outlives its call: a stale one is cheaper than resetting the variable, and a task that was
+started inside an attempt, and copied the context, may retry again once the attempt is over.
 """
 
 
@@ -149,9 +149,11 @@ class Retry(Policy):
                 late = passed(self.name, clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
-            outer = _scope.get()
-            scope = [True]
-            token = _scope.set(scope)
+            scope = _scope.get()
+            nested = scope is not None and scope[0]
+            if not nested:
+                scope = [True]
+                _scope.set(scope)
             started = 0.0 if self._untimed else clock.now()
             call: _Call | None = None
             try:
@@ -162,7 +164,7 @@ class Retry(Policy):
                             check_unusual(result)
                     except Exception as error:
                         if call is None:
-                            call = _Call(self, outer, started)
+                            call = _Call(self, nested, started)
                         delay = call.after_error(error)
                         if delay is None:
                             real = call.real_error()
@@ -174,7 +176,7 @@ class Retry(Policy):
                             if self._plain and result.__class__ is not Rejection:
                                 first_try()
                                 return result
-                            call = _Call(self, outer, started)
+                            call = _Call(self, nested, started)
                         delay = call.after_result(result)
                         if delay is None:
                             real = call.real_error()
@@ -183,7 +185,8 @@ class Retry(Policy):
                             return result
                     clock.sleep(delay)
             finally:
-                _close(scope, token)
+                if not nested:
+                    scope[0] = False
 
         return retrying
 
@@ -195,9 +198,11 @@ class Retry(Policy):
                 late = passed(self.name, clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
-            outer = _scope.get()
-            scope = [True]
-            token = _scope.set(scope)
+            scope = _scope.get()
+            nested = scope is not None and scope[0]
+            if not nested:
+                scope = [True]
+                _scope.set(scope)
             started = 0.0 if self._untimed else clock.now()
             call: _Call | None = None
             try:
@@ -206,7 +211,7 @@ class Retry(Policy):
                         result = await inner(*args, **kwargs)
                     except Exception as error:
                         if call is None:
-                            call = _Call(self, outer, started)
+                            call = _Call(self, nested, started)
                         delay = call.after_error(error)
                         if delay is None:
                             real = call.real_error()
@@ -218,7 +223,7 @@ class Retry(Policy):
                             if self._plain and result.__class__ is not Rejection:
                                 first_try()
                                 return result
-                            call = _Call(self, outer, started)
+                            call = _Call(self, nested, started)
                         delay = call.after_result(result)
                         if delay is None:
                             real = call.real_error()
@@ -227,7 +232,8 @@ class Retry(Policy):
                             return result
                     await clock.asleep(delay)
             finally:
-                _close(scope, token)
+                if not nested:
+                    scope[0] = False
 
         return retrying
 
@@ -285,9 +291,9 @@ class _Call:
 
     __slots__ = ("_nested", "_plan", "_real", "_reason", "_refused", "_retry")
 
-    def __init__(self, retry: Retry, outer: list[bool] | None, started: float) -> None:
+    def __init__(self, retry: Retry, nested: bool, started: float) -> None:
         self._retry = retry
-        self._nested = outer is not None and outer[0] and not retry._nested
+        self._nested = nested and not retry._nested
         self._plan = Plan(retry._options, started, retry._clock.random)
         self._reason = ""
         self._real: Exception | None = None
@@ -379,15 +385,6 @@ class _Call:
         error.add_note(note)
 
 
-def _close(scope: list[bool], token: Token[list[bool] | None]) -> None:
-    scope[0] = False
-    try:
-        _scope.reset(token)
-    except ValueError:
-        # The collector finalised the coroutine in somebody else's context.
-        pass
-
-
 def _names_rejections(on: Which) -> bool:
     kinds = (on,) if isinstance(on, type) else on
     return isinstance(kinds, Iterable) and any(
@@ -426,7 +423,9 @@ class Attempt:
     def __init__(self, retry: Retry) -> None:
         retry._refuse_if_late()
         self._retry = retry
-        self._call = _Call(retry, _scope.get(), retry._clock.now())
+        scope = _scope.get()
+        self._nested = scope is not None and scope[0]
+        self._call = _Call(retry, self._nested, retry._clock.now())
         self._entered = False
         self._over = False
         self.number = 0
@@ -447,7 +446,8 @@ class Attempt:
         self._entered = True
         self.number += 1
         self._scope = [True]
-        self._token = _scope.set(self._scope)
+        if not self._nested:
+            _scope.set(self._scope)
         return self
 
     def __exit__(
@@ -456,7 +456,7 @@ class Attempt:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        _close(self._scope, self._token)
+        self._scope[0] = False
         if isinstance(error, Exception):
             delay = self._call.after_error(error)
             if delay is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import types
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Token, copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +32,12 @@ from holdfast.policies.base import (
     Inner,
     Policy,
     Reject,
+    awaited,
     check_unusual,
     raise_rejection,
 )
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
-from holdfast.policies.timers import Watch, queue_for
+from holdfast.policies.timers import start
 
 SyncMode = Literal["deadline", "thread"]
 
@@ -55,8 +56,9 @@ class Timeout(Policy):
     """Give a call `seconds`, then raise `CallTimeoutError`.
 
     Args:
-        seconds: the limit, above 0. A nearer ambient deadline shortens it. Inside, the limit is
-            the ambient deadline, so that retries and queues do not plan past it.
+        seconds: the limit, above 0. A nearer ambient deadline shortens it. For other policies
+            inside it in a pipeline the limit is the ambient deadline, so that retries and queues
+            do not plan past it.
         name: for errors, events and snapshots; default: the pipeline's.
         sync: what happens to sync functions, which nothing can interrupt. ``"deadline"``
             (default) sets the ambient deadline and lets the function finish: it must look at
@@ -137,30 +139,34 @@ class Timeout(Policy):
         return threaded if self._sync == "thread" else limited
 
     def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
+        return self._bind_limit(inner, reject, publish=False)
+
+    def _bind_limit(self, inner: Inner, reject: Reject, *, publish: bool) -> Inner:
+        """The async layer; with `publish` the limit is the ambient deadline of what is inside."""
         clock, seconds = self._clock, self.seconds
 
         async def limited(*args: Any, **kwargs: Any) -> Any:
-            at = clock.now() + seconds
-            limit = seconds
+            limit = None
             outer = LIMIT.get()
-            if outer is not None and outer < at:
-                at = outer
+            if outer is not None:
                 late = passed(self.name, clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
-                limit = at - clock.now()
-            token = LIMIT.set(at)
+                left = outer - clock.now()
+                limit = left if left < seconds else None
+            token = LIMIT.set(clock.now() + (limit or seconds)) if publish else None
             try:
                 coroutine = inner(*args, **kwargs)
                 if coroutine.__class__ is not CoroutineType:
-                    coroutine = _awaited(coroutine)
+                    coroutine = awaited(coroutine)
                 try:
                     pending = coroutine.send(None)
                 except StopIteration as done:
                     return done.value
-                return await self._await(coroutine, pending, limit)
+                return await self._watch(coroutine, pending, limit)
             finally:
-                _reset(token)
+                if token is not None:
+                    _reset(token)
 
         return limited
 
@@ -177,11 +183,14 @@ class Timeout(Policy):
     # -- waiting, with the timer running -------------------------------------------------------
 
     @types.coroutine
-    def _await(
-        self, coroutine: CoroutineType[Any, Any, Any], pending: Any, limit: float
+    def _watch(
+        self, coroutine: Coroutine[Any, Any, Any], pending: Any, limit: float | None = None
     ) -> Generator[Any, Any, Any]:
         """Drive a coroutine, which has suspended once with `pending`, until it ends or we do."""
-        stop, watch = self._start(limit)
+        shared = limit is None
+        if limit is None:
+            limit = self.seconds
+        watch = start(limit, shared=shared)
         claimed = False
         try:
             while True:
@@ -194,7 +203,7 @@ class Timeout(Policy):
                     pending = coroutine.throw(thrown)
                 else:
                     if sent is None:
-                        return (yield from coroutine)
+                        return (yield from coroutine)  # type: ignore[misc]
                     pending = coroutine.send(sent)
         except StopIteration as done:
             return done.value
@@ -205,23 +214,9 @@ class Timeout(Policy):
                     raise self._expired(limit) from error
             raise
         finally:
-            stop()
+            watch.stop()
             if watch.fired and not claimed:
                 watch.task.uncancel()
-
-    def _start(self, limit: float) -> tuple[Callable[[], object], Watch]:
-        """Start the timer for the running task; the function returned stops it."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        if task is None:
-            raise RuntimeError(f"timeout {self.name!r} must be used inside an asyncio task")
-        if limit == self.seconds:
-            queue = queue_for(loop, limit)
-            watch = queue.start(task)
-            return partial(queue.stop, watch), watch
-        # The deadline is nearer than our own limit: nobody shares that moment.
-        watch = Watch(0.0, task)
-        return loop.call_later(limit, watch.fire).cancel, watch
 
     def _expired(self, limit: float) -> CallTimeoutError:
         """Count and tell that time is up; the error to raise."""
@@ -285,8 +280,8 @@ class Timeout(Policy):
         limit = self.seconds
         if outer is not None and outer < at:
             at, limit = outer, outer - now
-        stop, watch = self._start(limit)
-        blocks.push(self, (stop, watch, limit, LIMIT.set(at)))
+        watch = start(limit, shared=limit == self.seconds)
+        blocks.push(self, (watch, limit, LIMIT.set(at)))
 
     async def __aexit__(
         self,
@@ -297,8 +292,8 @@ class Timeout(Policy):
         entry = blocks.pop(self)
         if entry is None:
             raise RuntimeError(f"timeout {self.name!r} was entered in another task")
-        stop, watch, limit, token = entry
-        stop()
+        watch, limit, token = entry
+        watch.stop()
         _reset(token)
         if watch.fired and watch.is_ours() and isinstance(error, asyncio.CancelledError):
             raise self._expired(limit) from error
@@ -322,11 +317,6 @@ class _Work:
             self.result = self._context.run(self._call)
         except BaseException as error:
             self.error = error
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    """A coroutine around something else that can be awaited."""
-    return await awaitable
 
 
 def _same(awaitable: Awaitable[Any]) -> Awaitable[Any]:

@@ -11,21 +11,35 @@ import asyncio
 import threading
 from typing import Any
 
+MOST_QUEUES = 64
+"""Different limits per loop that share timers; a program has a handful."""
+
 
 class Watch:
-    """One task that is to be cancelled at a certain moment of its loop's time."""
+    """One task that is to be cancelled at a certain moment, unless stopped before."""
 
-    __slots__ = ("at", "cancelling", "fired", "task")
+    __slots__ = ("at", "cancelling", "fired", "source", "task")
 
-    def __init__(self, at: float, task: asyncio.Task[Any]) -> None:
-        self.at = at
+    def __init__(
+        self, task: asyncio.Task[Any], at: float, source: TimerQueue | asyncio.TimerHandle | None
+    ) -> None:
         self.task = task
+        self.at = at
+        self.source = source
         self.cancelling = task.cancelling()
         self.fired = False
 
     def fire(self) -> None:
         self.fired = True
         self.task.cancel()
+
+    def stop(self) -> None:
+        source = self.source
+        if source.__class__ is TimerQueue:
+            # The armed timer stays; it finds out what is due when it fires, once per limit at most.
+            source.watches.pop(self, None)
+        elif source is not None:
+            source.cancel()  # type: ignore[union-attr]
 
     def is_ours(self) -> bool:
         """After firing: take our cancellation back; was it the only one?
@@ -38,34 +52,25 @@ class Watch:
 class TimerQueue:
     """The watches of one loop that share one limit. Only used from that loop's thread."""
 
-    __slots__ = ("_handle", "_limit", "_loop", "_watches")
+    __slots__ = ("armed", "loop", "watches")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
-        self._loop = loop
-        self._limit = limit
-        self._watches: dict[Watch, None] = {}
-        self._handle: asyncio.TimerHandle | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.watches: dict[Watch, None] = {}
+        self.armed = False
 
-    def start(self, task: asyncio.Task[Any]) -> Watch:
-        """Cancel `task` after the limit, unless stopped before."""
-        watch = Watch(self._loop.time() + self._limit, task)
-        self._watches[watch] = None
-        if self._handle is None:
-            self._handle = self._loop.call_at(watch.at, self._expire)
-        return watch
-
-    def stop(self, watch: Watch) -> None:
-        # The armed timer stays: it finds out what is due when it fires, once per limit at most.
-        self._watches.pop(watch, None)
+    def arm(self, at: float) -> None:
+        self.armed = True
+        self.loop.call_at(at, self._expire)
 
     def _expire(self) -> None:
-        self._handle = None
-        now = self._loop.time()
-        for watch in list(self._watches):
+        self.armed = False
+        now = self.loop.time()
+        for watch in list(self.watches):
             if watch.at > now:
-                self._handle = self._loop.call_at(watch.at, self._expire)
+                self.arm(watch.at)
                 break
-            del self._watches[watch]
+            del self.watches[watch]
             watch.fire()
 
 
@@ -76,18 +81,29 @@ class _Local(threading.local):
 
 _local = _Local()
 
-MOST_QUEUES = 64
-"""Different limits per loop that share timers; a program has a handful."""
 
+def start(limit: float, *, shared: bool) -> Watch:
+    """Cancel the running task after `limit` seconds, unless the watch is stopped before.
 
-def queue_for(loop: asyncio.AbstractEventLoop, limit: float) -> TimerQueue:
-    """The queue of the running loop for this limit."""
+    `shared` says that many calls have this limit, so that a common timer pays.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
+    if task is None:
+        raise RuntimeError("a timeout needs a running asyncio task to cancel")
     if _local.loop is not loop:
         _local.loop = loop
         _local.queues = {}
+    if not shared or (limit not in _local.queues and len(_local.queues) >= MOST_QUEUES):
+        watch = Watch(task, 0.0, None)
+        watch.source = loop.call_later(limit, watch.fire)
+        return watch
     queue = _local.queues.get(limit)
     if queue is None:
-        queue = TimerQueue(loop, limit)
-        if len(_local.queues) < MOST_QUEUES:
-            _local.queues[limit] = queue
-    return queue
+        queue = _local.queues[limit] = TimerQueue(loop)
+    at = loop.time() + limit
+    watch = Watch(task, at, queue)
+    queue.watches[watch] = None
+    if not queue.armed:
+        queue.arm(at)
+    return watch

@@ -3,29 +3,36 @@
 `VirtualClock` makes time jump, `instant` makes waits return at once, `FaultProxy` stands between a
 client and a server and misbehaves on command, with toxics such as `Latency`; `black_hole` is a
 server that never even accepts. The fixtures are in `holdfast.testing.pytest_plugin`.
+
+pytest loads this package in every run through that plugin, so a name is imported when it is first
+used.
 """
 
 from __future__ import annotations
 
-from holdfast.testing.black_hole import black_hole
-from holdfast.testing.instant import instant
-from holdfast.testing.proxy import FaultProxy, FaultProxySnapshot
-from holdfast.testing.timeline import DeadlockError
-from holdfast.testing.toxics import (
-    Bandwidth,
-    Corrupt,
-    DataLimit,
-    Down,
-    Duplicate,
-    HalfClose,
-    Latency,
-    Reset,
-    Slicer,
-    SlowClose,
-    Timeout,
-    Toxic,
-)
-from holdfast.testing.virtual_clock import VirtualClock
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.testing.proxy import FaultProxy, FaultProxySnapshot
+    from holdfast.testing.silence import black_hole
+    from holdfast.testing.timeline import DeadlockError
+    from holdfast.testing.toxics import (
+        Bandwidth,
+        Corrupt,
+        DataLimit,
+        Down,
+        Duplicate,
+        HalfClose,
+        Latency,
+        Reset,
+        Slicer,
+        SlowClose,
+        Timeout,
+        Toxic,
+    )
+    from holdfast.testing.virtual_clock import VirtualClock
+    from holdfast.testing.waits import instant
 
 __all__ = [
     "Bandwidth",
@@ -47,3 +54,20 @@ __all__ = [
     "black_hole",
     "instant",
 ]
+
+_HOMES = dict.fromkeys(__all__, "toxics") | {
+    "DeadlockError": "timeline",
+    "FaultProxy": "proxy",
+    "FaultProxySnapshot": "proxy",
+    "VirtualClock": "virtual_clock",
+    "black_hole": "silence",
+    "instant": "waits",
+}
+
+if not TYPE_CHECKING:  # a type checker would take any name for granted
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value

@@ -14,8 +14,9 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from holdfast.testing.toxics import Toxic
 
@@ -72,22 +73,23 @@ class Connection:
 
     async def run(self) -> None:
         """Carry bytes until both directions have ended or the connection was."""
-        tasks = [
+        tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work)
             for link in self._links
             for work in (link.read(), link.write())
         ]
+        both_ways = asyncio.create_task(asyncio.wait(tuple(tasks)))
         over = asyncio.create_task(self._over.wait())
+        tasks += (both_ways, over)
         try:
             self.toxics_changed()
-            both_ways = asyncio.gather(*tasks)
             await asyncio.wait((both_ways, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for link in self._links:
                 link.forget_timers()
-            for task in (*tasks, over):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, over, return_exceptions=True)
+            await asyncio.wait(tasks)
             for side in self._sockets:
                 close(side, reset=self._reset)
 
@@ -137,11 +139,11 @@ class Link:
         try:
             while True:
                 arrived, draw, chunk = await self._queue.get()
-                await self._hold(arrived, lambda draw=draw: self._delay(draw))
+                await self._hold(arrived, partial(self._delay, draw))
                 if not chunk:
                     break
                 for piece in self._pieces(chunk):
-                    await self._hold(self._loop.time(), lambda size=len(piece): self._pause(size))
+                    await self._hold(self._loop.time(), partial(self._pause, len(piece)))
                     await self._pass(piece)
                 self._held -= len(chunk) + CHUNK_OVERHEAD
                 self._room.set()

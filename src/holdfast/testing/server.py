@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
+from typing import Any
 
 from holdfast.testing.connection import Connection, Installed, Traffic, close
 from holdfast.testing.toxics import Down
@@ -17,6 +19,7 @@ Change = Callable[[dict[str, Installed]], object]
 
 MAX_CONNECTIONS = 1000
 CONNECT_TIMEOUT = 5.0
+ACCEPT_PAUSE = 0.01
 BACKLOG = 128
 
 
@@ -31,7 +34,6 @@ class Server:
         self._targets = _targets(upstream)
         self._traffic = traffic
         self._listener: socket.socket | None = None
-        self._acceptor: asyncio.Task[None] | None = None
         self._carriers: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._started: Future[asyncio.AbstractEventLoop] = Future()
@@ -63,59 +65,65 @@ class Server:
         return len(self._carriers)
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._changing = asyncio.Lock()
-        await self._open_or_shut()
+        self._open_or_shut()
         try:
-            self._started.set_result(asyncio.get_running_loop())
+            self._started.set_result(self._loop)
             await self._stop.wait()
         finally:
-            await self._shut()
+            self._shut()
             for task in self._carriers:
                 task.cancel()
             await asyncio.gather(*self._carriers, return_exceptions=True)
 
     async def _change(self, change: Change) -> None:
-        async with self._changing:
-            # On a copy, so that another thread never sees half a change.
-            toxics = dict(self._traffic.toxics)
-            change(toxics)
-            self._traffic.toxics = toxics
-            for connection in self._connections:
-                connection.toxics_changed()
-            await self._open_or_shut()
+        # On a copy, so that another thread never sees half a change.
+        toxics = dict(self._traffic.toxics)
+        change(toxics)
+        self._traffic.toxics = toxics
+        for connection in self._connections:
+            connection.toxics_changed()
+        self._open_or_shut()
 
-    async def _open_or_shut(self) -> None:
+    def _open_or_shut(self) -> None:
         """Listen unless a toxic says that nobody is there."""
         if any(isinstance(entry.toxic, Down) for entry in self._traffic.toxics.values()):
-            await self._shut()
+            self._shut()
         elif self._listener is None:
             self._listener = _listen_beside(self._reservation)
-            self._acceptor = asyncio.create_task(self._accept(self._listener))
+            self._watch()
 
-    async def _shut(self) -> None:
-        if self._listener is not None and self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
+    def _shut(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
-            self._listener = self._acceptor = None
+            self._listener = None
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            while len(self._carriers) >= MAX_CONNECTIONS:
-                await asyncio.wait(self._carriers, return_when=asyncio.FIRST_COMPLETED)
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError:  # the client has left already, or no file descriptor is free
-                await asyncio.sleep(0.01)
-                continue
-            self._traffic.accepted += 1
-            task = asyncio.create_task(self._carry(client))
-            self._carriers.add(task)
-            task.add_done_callback(self._carriers.discard)
-            # A task cancelled before its first step runs none of its own cleaning up.
-            task.add_done_callback(lambda _, client=client: client.close())
+    def _watch(self) -> None:
+        """Look out for clients while there is room for one more."""
+        if self._listener is not None and len(self._carriers) < MAX_CONNECTIONS:
+            self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one client in; without awaiting, so that it cannot be lost to a cancellation."""
+        self._loop.remove_reader(listener)
+        try:
+            client, _ = listener.accept()
+        except OSError:  # the client has left already, or no file descriptor is free
+            self._loop.call_later(ACCEPT_PAUSE, self._watch)
+            return
+        client.setblocking(False)
+        self._traffic.accepted += 1
+        task = self._loop.create_task(self._carry(client))
+        self._carriers.add(task)
+        task.add_done_callback(partial(self._carried, client))
+        self._watch()
+
+    def _carried(self, client: socket.socket, task: asyncio.Task[None]) -> None:
+        client.close()  # a task cancelled before its first step runs none of its own cleaning up
+        self._carriers.discard(task)
+        self._watch()
 
     async def _carry(self, client: socket.socket) -> None:
         try:
@@ -141,7 +149,7 @@ class Server:
             side.setblocking(False)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await asyncio.get_running_loop().sock_connect(side, address)
+                    await self._loop.sock_connect(side, address)
             except OSError as error:
                 side.close()
                 failure = error
@@ -168,20 +176,20 @@ def _listen_beside(reservation: socket.socket) -> socket.socket:
     return listener
 
 
-def _bind(family: int, address: object, *, share: bool) -> socket.socket:
+def _bind(family: int, address: Any, *, share: bool) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(address)  # type: ignore[arg-type]
+        bound.bind(address)
     except BaseException:
         bound.close()
         raise
     return bound
 
 
-def _targets(upstream: Address) -> list[tuple[int, str | tuple[str | int, ...]]]:
+def _targets(upstream: Address) -> list[tuple[int, Any]]:
     if not isinstance(upstream, tuple):
         return [(socket.AF_UNIX, os.fspath(upstream))]
     found = socket.getaddrinfo(*upstream, type=socket.SOCK_STREAM)
