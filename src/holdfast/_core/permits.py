@@ -1,9 +1,14 @@
 """The bulkhead's machine: a number of places and a bounded queue for them, first come first served.
 
-A place that comes free while somebody waits is handed to the head of the queue in the same locked
-step, so it can neither be taken by a passer-by nor get lost on the way. Whoever gives up waiting
-says so with `abandon`, which knows whether the place had already been handed over; both orders of
-that race end with the place given back exactly once.
+Free places lie on a list. As long as nobody waits, taking and returning one is a pop and an append,
+which are atomic by themselves, and the lock is not needed. `busy` says that there is something to
+consider: somebody waits, or the bulkhead has become smaller. Then every move is made under the
+lock, and a place that comes free is handed to the head of the queue in the same step, so that no
+passer-by takes it and it cannot get lost on the way. A mover that looked at `busy` a moment too
+early looks again afterwards.
+
+Whoever gives up waiting says so with `abandon`, which knows whether a place had already been handed
+over; both orders of that race end with the place given back exactly once.
 
 The machine is shared by threads and event loops alike; it only knows that a waiter can be woken.
 """
@@ -43,7 +48,6 @@ class BulkheadSnapshot:
     limit: int
     queued: int
     max_queue: int
-    admitted_total: int
     rejected_total: int
     waited_total: int
     longest_queue: int
@@ -55,14 +59,14 @@ class Permits:
     __slots__ = (
         "__weakref__",
         "_acquire",
-        "_admitted",
-        "_lock",
+        "_debt",
+        "_free",
         "_longest",
         "_queue",
         "_rejected",
         "_release",
-        "_returned",
         "_waited",
+        "busy",
         "limit",
         "max_queue",
         "orphans",
@@ -72,35 +76,61 @@ class Permits:
     def __init__(self, limit: int, max_queue: int) -> None:
         self.limit = limit
         self.max_queue = max_queue
-        self.orphans: list[Place | Waiter] = []
-        self.place = Place()
-        self._queue: OrderedDict[Waiter, None] | None = None
-        self._admitted = 0
-        self._returned = 0
         self._rejected = 0
         self._waited = 0
         self._longest = 0
-        self._new_lock()
+        self._after_fork()
         fork.watch(self)
 
-    def _new_lock(self) -> None:
-        self._lock = Lock()
-        self._acquire = self._lock.acquire
-        self._release = self._lock.release
+    def _after_fork(self) -> None:
+        """Begin with every place free: the threads that held or wanted one are not here."""
+        lock = Lock()
+        self._acquire = lock.acquire
+        self._release = lock.release
+        self.orphans: list[Place | Waiter] = []
+        self.place = Place()
+        self._free = [self.place] * self.limit
+        self._debt = 0
+        """Places that exist beyond the limit since it was lowered; the next returned ones go."""
+        self._queue: OrderedDict[Waiter, None] | None = None
+        self.busy = False
 
     @property
     def active(self) -> int:
         """Places taken now."""
-        return self._admitted - self._returned
+        return self.limit + self._debt - len(self._free)
 
     def take(self) -> Place | None:
         """A place if one is free and nobody was here before; else None."""
+        if self.busy:
+            return None
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def _take_free(self) -> Place | None:
+        """A free place, whoever waits; else None."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def give_back(self, place: Place) -> Waiter | None:
+        """Return a place. Whoever is named in the answer now has it and must be woken."""
+        if self.busy or place is not self.place:
+            return self._return(place)
+        self._free.append(place)
+        if not self.busy:
+            return None
+        taken = self._take_free()
+        # None: a passer-by was quicker, and will see `busy` when it returns the place.
+        return None if taken is None else self._return(taken)
+
+    def _return(self, place: Place) -> Waiter | None:
         try:
             self._acquire()
-            if self._admitted - self._returned < self.limit and not self._queue:
-                self._admitted += 1
-                return self.place
-            return None
+            return self._pass_on(place)
         finally:
             self._release()
 
@@ -108,13 +138,15 @@ class Permits:
         """Join the queue; False if it is full. A place may be granted at once."""
         try:
             self._acquire()
+            # First the flag, then the look: a place returned in between is noticed by one of us.
+            self.busy = True
             queue = self._queue
             if queue is None:
                 queue = self._queue = OrderedDict()
-            if self.active < self.limit and not queue:
-                self._admitted += 1
-                waiter.granted = self.place
-                return True
+            if not queue and not self._debt:
+                waiter.granted = self._take_free()
+                if waiter.granted is not None:
+                    return True
             if len(queue) >= self.max_queue:
                 self._rejected += 1
                 return False
@@ -123,16 +155,14 @@ class Permits:
             self._longest = max(self._longest, len(queue))
             return True
         finally:
+            self._settle()
             self._release()
 
-    def give_back(self, place: Place) -> Waiter | None:
-        """Return a place. Whoever is named in the answer now has it and must be woken."""
+    def count_rejection(self) -> None:
+        """Somebody was sent away without having queued."""
         try:
             self._acquire()
-            if self._queue or place is not self.place:
-                return self._pass_on(place)
-            self._returned += 1
-            return None
+            self._rejected += 1
         finally:
             self._release()
 
@@ -141,52 +171,68 @@ class Permits:
         try:
             self._acquire()
             self._rejected += rejected
-            if waiter.granted is not None:
-                return self._pass_on(waiter.granted)
-            if self._queue is not None:
-                self._queue.pop(waiter, None)
-            return None
+            return self._leave(waiter)
         finally:
             self._release()
 
     def resize(self, limit: int, max_queue: int) -> list[Waiter]:
         """Change the bounds; places already taken stay taken. Wake those in the answer."""
+        woken: list[Waiter] = []
         try:
             self._acquire()
-            self.limit = limit
+            self.busy = True
             self.max_queue = max_queue
-            return self._grant_free_places()
+            while self.limit > limit:
+                self.limit -= 1
+                self._debt += 1
+                place = self._take_free()
+                if place is not None:
+                    self._pass_on(place)
+            while self.limit < limit:
+                self.limit += 1
+                if self._debt:
+                    self._debt -= 1
+                    continue
+                heir = self._pass_on(self.place)
+                if heir is not None:
+                    woken.append(heir)
+            return woken
         finally:
+            self._settle()
             self._release()
 
+    # The lock is held in these.
+
     def _pass_on(self, place: Place) -> Waiter | None:
-        """One place comes back; the lock is held."""
+        """A place comes free: it vanishes, goes to the head of the queue, or is free."""
         if place is not self.place:
-            # Taken before a fork, by a thread that the child does not have.
             return None
-        if self._queue and self.active <= self.limit:
-            waiter, _ = self._queue.popitem(last=False)
-            waiter.granted = place
-            self._returned += 1
-            self._admitted += 1
-            return waiter
-        self._returned += 1
+        heir = None
+        if self._debt:
+            self._debt -= 1
+        elif self._queue:
+            heir, _ = self._queue.popitem(last=False)
+            heir.granted = place
+        else:
+            self._free.append(place)
+        self._settle()
+        return heir
+
+    def _leave(self, waiter: Waiter) -> Waiter | None:
+        if waiter.granted is not None:
+            return self._pass_on(waiter.granted)
+        if self._queue is not None:
+            self._queue.pop(waiter, None)
+        self._settle()
         return None
 
-    def _grant_free_places(self) -> list[Waiter]:
-        granted: list[Waiter] = []
-        while self._queue and self.active < self.limit:
-            waiter, _ = self._queue.popitem(last=False)
-            waiter.granted = self.place
-            self._admitted += 1
-            granted.append(waiter)
-        return granted
+    def _settle(self) -> None:
+        self.busy = bool(self._queue) or self._debt > 0
+
+    # Finalisers run whenever the collector likes, also while their own thread holds the lock.
 
     def orphan(self, left: Place | Waiter) -> list[Waiter]:
-        """Give a place back or stop waiting, from a finaliser. Wake those in the answer.
-
-        Never waits for the lock, which the finaliser's own thread may be holding.
-        """
+        """Give a place back or stop waiting, from a finaliser. Wake those in the answer."""
         self.orphans.append(left)
         return self.take_orphans()
 
@@ -198,12 +244,7 @@ class Permits:
             try:
                 while self.orphans:
                     left = self.orphans.pop()
-                    place = left.granted if isinstance(left, Waiter) else left
-                    heir = None
-                    if place is not None:
-                        heir = self._pass_on(place)
-                    elif self._queue is not None:
-                        self._queue.pop(left, None)
+                    heir = self._leave(left) if isinstance(left, Waiter) else self._pass_on(left)
                     if heir is not None:
                         woken.append(heir)
             finally:
@@ -219,18 +260,9 @@ class Permits:
                 limit=self.limit,
                 queued=len(self._queue) if self._queue else 0,
                 max_queue=self.max_queue,
-                admitted_total=self._admitted,
                 rejected_total=self._rejected,
                 waited_total=self._waited,
                 longest_queue=self._longest,
             )
         finally:
             self._release()
-
-    def _after_fork(self) -> None:
-        # The threads that held or wanted places do not exist here.
-        self._new_lock()
-        self._returned = self._admitted
-        self._queue = None
-        self.place = Place()
-        self.orphans.clear()

@@ -23,23 +23,34 @@ class RetrySnapshot:
     budget: BudgetSnapshot | None
 
 
+MOST_WINS = 1000
+"""Unfolded successes that may lie on the list: a few kilobytes."""
+
+
 class RetryTally:
-    """Counts finished calls and lets each success pay into the budget. Thread safe."""
+    """Counts finished calls and lets each success pay into the budget. Thread safe.
+
+    A call that succeeds at its first attempt, as almost all do, takes no lock: it is an entry on
+    `wins`, which an append adds atomically, and which is folded into a number now and then.
+    Drivers do that themselves, as in `first_try`.
+    """
 
     __slots__ = (
         "__weakref__",
         "_acquire",
         "_attempts",
-        "_budget",
         "_failed_once",
         "_failed_repeatedly",
         "_release",
         "_succeeded_late",
         "_succeeded_once",
+        "budget",
+        "wins",
     )
 
     def __init__(self, budget: Budget | None) -> None:
-        self._budget = budget
+        self.budget = budget
+        self.wins: list[None] = []
         self._succeeded_once = 0
         self._succeeded_late = 0
         self._failed_once = 0
@@ -50,14 +61,21 @@ class RetryTally:
 
     def first_try(self) -> None:
         """A call succeeded at its first attempt."""
+        self.wins.append(None)
+        if len(self.wins) > MOST_WINS:
+            self.fold()
+        if self.budget is not None and not self.budget.full:
+            self.budget.deposit()
+
+    def fold(self) -> None:
+        """Turn the entries on `wins` into a number."""
         try:
             self._acquire()
-            self._succeeded_once += 1
+            count = len(self.wins)
+            del self.wins[:count]
+            self._succeeded_once += count
         finally:
             self._release()
-        budget = self._budget
-        if budget is not None and not budget.full:
-            budget.deposit()
 
     def over(self, attempts: int, *, ok: bool) -> None:
         """A call that had at least one failed attempt is over after so many attempts."""
@@ -72,10 +90,11 @@ class RetryTally:
                 self._failed_once += 1
         finally:
             self._release()
-        if ok and self._budget is not None:
-            self._budget.deposit()
+        if ok and self.budget is not None:
+            self.budget.deposit()
 
     def snapshot(self, name: str) -> RetrySnapshot:
+        self.fold()
         try:
             self._acquire()
             counts = (
@@ -87,7 +106,7 @@ class RetryTally:
             attempts = self._attempts + self._succeeded_once
         finally:
             self._release()
-        budget = None if self._budget is None else self._budget.snapshot()
+        budget = None if self.budget is None else self.budget.snapshot()
         return RetrySnapshot(name, sum(counts), attempts, *counts, budget)
 
     def _after_fork(self) -> None:

@@ -15,7 +15,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
-from typing import Any, ClassVar, Final, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar, cast
 
 from holdfast._core.clock import AMBIENT, Clock
 from holdfast._core.events import EVENTS, CallRejected, EventHub
@@ -29,22 +29,18 @@ R = TypeVar("R")
 Inner = Callable[..., Any]
 Reject = Callable[[Rejection], Any]
 
-UNUSUAL: Final = frozenset({Rejection, CoroutineType})
-"""Classes of results that a sync layer must not take for a plain success."""
 
-
-def check_unusual(result: object) -> None:
+def refuse_coroutine(result: CoroutineType[Any, Any, Any]) -> NoReturn:
     """Refuse a coroutine that came out of a callable which looked synchronous.
 
     Its work has not even begun, so nothing that was decided around it would hold.
     """
-    if isinstance(result, CoroutineType):
-        name = result.__qualname__
-        result.close()
-        raise TypeError(
-            f"{name} returned a coroutine from a call that is protected as synchronous: "
-            "declare the function `async def`, or use acall() instead of call()"
-        )
+    name = result.__qualname__
+    result.close()
+    raise TypeError(
+        f"{name} returned a coroutine from a call that is protected as synchronous: "
+        "declare the function `async def`, or use acall() instead of call()"
+    )
 
 
 async def awaited(awaitable: Awaitable[Any]) -> Any:

@@ -56,6 +56,7 @@ class Bulkhead(Gate):
         self._permits = Permits(
             count("max_concurrent", max_concurrent), count("max_queue", max_queue, at_least=0)
         )
+        self._take = self._permits.take
         self._max_wait = None if max_wait is None else number("max_wait", max_wait, at_least=0)
 
     def snapshot(self) -> BulkheadSnapshot:
@@ -74,14 +75,19 @@ class Bulkhead(Gate):
 
     # -- the gate ------------------------------------------------------------------------------
 
-    def _take(self) -> Place | None:
-        return self._permits.take()
-
-    def _admit(self) -> Rejection | None:
+    def _admit(self) -> Place | Rejection | None:
         late = passed(self.name, self._clock)
         if late is not None:
             return self._tell_rejected(late)
-        return None if self._permits.max_queue else self._refuse("full")
+        if self._permits.orphans:
+            self._wake(self._permits.take_orphans())
+            place = self._permits.take()
+            if place is not None:
+                return place
+        if self._permits.max_queue:
+            return None
+        self._permits.count_rejection()
+        return self._refuse("full")
 
     def _done(self, permit: Place, result: Any) -> None:
         permits = self._permits

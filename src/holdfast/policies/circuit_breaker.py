@@ -115,6 +115,7 @@ class CircuitBreaker(Gate):
         self._judge_result = on_result
         self._complained = False
         self._circuit = Circuit(self.name, options, self._clock.now(), self._clock.random)
+        self._take = self._take_era
         self._plain = on_result is None and slow_call_duration is None
 
     def _adopt(self, name: str) -> None:
@@ -186,7 +187,7 @@ class CircuitBreaker(Gate):
 
     # -- the gate ------------------------------------------------------------------------------
 
-    def _take(self) -> Era | None:
+    def _take_era(self) -> Era | None:
         era = self._circuit.era
         return era if era.free and self._plain else None
 
@@ -202,10 +203,12 @@ class CircuitBreaker(Gate):
         return permit if self._plain else _Timed(permit, now)
 
     def _done(self, permit: Permit | _Timed, result: Any) -> None:
-        circuit = self._circuit
         if permit.__class__ is Era and result.__class__ is not Rejection:
-            circuit.succeed(permit, self._clock.now())
-        elif result.__class__ is Rejection:
+            # The everyday case, and it cannot change the state: a plain success closes nothing.
+            self._circuit.succeed(permit, self._clock.now())
+            return
+        circuit = self._circuit
+        if result.__class__ is Rejection:
             circuit.ignore(permit.permit if isinstance(permit, _Timed) else permit)
         elif isinstance(permit, _Timed):
             now = self._clock.now()

@@ -15,6 +15,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from types import CoroutineType
 from typing import Any, Final
 
 from holdfast._core.clock import Clock
@@ -23,7 +24,7 @@ from holdfast._core.outcome import Rejection
 from holdfast._core.validate import refuse
 from holdfast.classify import classify
 from holdfast.errors import Category, UnwantedResultError
-from holdfast.policies.base import UNUSUAL, Inner, Policy, Reject, check_unusual
+from holdfast.policies.base import Inner, Policy, Reject, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
@@ -111,8 +112,8 @@ class Fallback(Policy):
         def answered(*args: Any, **kwargs: Any) -> Any:
             try:
                 result = inner(*args, **kwargs)
-                if result.__class__ in UNUSUAL:
-                    check_unusual(result)
+                if result.__class__ is CoroutineType:
+                    refuse_coroutine(result)
             except Exception as error:
                 if not self._applies(error):
                     raise
@@ -167,7 +168,8 @@ class Fallback(Policy):
     def _answer(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self._counted(error):
             answer = self._handler(error, *args, **kwargs)
-            check_unusual(answer)
+            if answer.__class__ is CoroutineType:
+                refuse_coroutine(answer)
             return answer
 
     async def _aanswer(

@@ -8,19 +8,19 @@ more than the decisions in it. For the same reason the driver takes over the inn
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast._core.deadline import LIMIT
 from holdfast._core.outcome import Rejection
 from holdfast.policies.base import (
-    UNUSUAL,
     Inner,
     Policy,
     Reject,
     awaited,
-    check_unusual,
     raise_rejection,
+    refuse_coroutine,
 )
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
@@ -34,11 +34,10 @@ NO_RESULT: Final = object()
 class Gate(Policy):
     """A policy that admits or refuses calls and learns from how they end."""
 
-    __slots__ = ()
+    __slots__ = ("_take",)
 
-    @abstractmethod
-    def _take(self) -> Any:
-        """A permit if there is nothing to consider; else None, and `_admit` is asked."""
+    _take: Callable[[], Any]
+    """A permit if there is nothing to consider; else None, and `_admit` is asked."""
 
     @abstractmethod
     def _admit(self) -> Any:
@@ -115,8 +114,8 @@ def one_gate(gate: Gate, inner: Inner, reject: Reject) -> Inner:
                 return reject(permit)
         try:
             result = inner(*args, **kwargs)
-            if result.__class__ in UNUSUAL:
-                check_unusual(result)
+            if result.__class__ is CoroutineType:
+                refuse_coroutine(result)
         except BaseException as error:
             gate._failed(permit, error)
             raise
@@ -146,8 +145,8 @@ def two_gates(outer: Gate, gate: Gate, inner: Inner, reject: Reject) -> Inner:
                 return reject(permit)
         try:
             result = inner(*args, **kwargs)
-            if result.__class__ in UNUSUAL:
-                check_unusual(result)
+            if result.__class__ is CoroutineType:
+                refuse_coroutine(result)
         except BaseException as error:
             gate._failed(permit, error)
             outer._failed(held, error)

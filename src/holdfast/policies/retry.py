@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import ContextVar
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any
 
 from holdfast._core.backoff import Backoff
@@ -15,11 +15,11 @@ from holdfast._core.deadline import LIMIT, passed
 from holdfast._core.events import EventHub, RetryGaveUp, RetryScheduled
 from holdfast._core.outcome import Rejection
 from holdfast._core.plan import Plan, RetryOptions, Stop
-from holdfast._core.tally import RetrySnapshot, RetryTally
+from holdfast._core.tally import MOST_WINS, RetrySnapshot, RetryTally
 from holdfast._core.validate import count, number, refuse
 from holdfast.classify import classify, retry_after
 from holdfast.errors import Category, RejectedError
-from holdfast.policies.base import UNUSUAL, Inner, Policy, Reject, check_unusual, raise_rejection
+from holdfast.policies.base import Inner, Policy, Reject, raise_rejection, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
@@ -142,7 +142,9 @@ class Retry(Policy):
     # -- the layers ----------------------------------------------------------------------------
 
     def _bind_sync(self, inner: Inner, reject: Reject) -> Inner:
-        clock, first_try = self._clock, self._tally.first_try
+        clock, tally, plain, untimed = self._clock, self._tally, self._plain, self._untimed
+        wins, budget = tally.wins, tally.budget
+        won = wins.append
 
         def retrying(*args: Any, **kwargs: Any) -> Any:
             if LIMIT.get() is not None:
@@ -154,14 +156,14 @@ class Retry(Policy):
             if not nested:
                 scope = [True]
                 _scope.set(scope)
-            started = 0.0 if self._untimed else clock.now()
+            started = 0.0 if untimed else clock.now()
             call: _Call | None = None
             try:
                 while True:
                     try:
                         result = inner(*args, **kwargs)
-                        if result.__class__ in UNUSUAL:
-                            check_unusual(result)
+                        if result.__class__ is CoroutineType:
+                            refuse_coroutine(result)
                     except Exception as error:
                         if call is None:
                             call = _Call(self, nested, started)
@@ -173,8 +175,13 @@ class Retry(Policy):
                             raise
                     else:
                         if call is None:
-                            if self._plain and result.__class__ is not Rejection:
-                                first_try()
+                            if plain and result.__class__ is not Rejection:
+                                # As `RetryTally.first_try`, without the price of calling it.
+                                won(None)
+                                if len(wins) > MOST_WINS:
+                                    tally.fold()
+                                if budget is not None and not budget.full:
+                                    budget.deposit()
                                 return result
                             call = _Call(self, nested, started)
                         delay = call.after_result(result)
@@ -191,7 +198,9 @@ class Retry(Policy):
         return retrying
 
     def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
-        clock, first_try = self._clock, self._tally.first_try
+        clock, tally, plain, untimed = self._clock, self._tally, self._plain, self._untimed
+        wins, budget = tally.wins, tally.budget
+        won = wins.append
 
         async def retrying(*args: Any, **kwargs: Any) -> Any:
             if LIMIT.get() is not None:
@@ -203,7 +212,7 @@ class Retry(Policy):
             if not nested:
                 scope = [True]
                 _scope.set(scope)
-            started = 0.0 if self._untimed else clock.now()
+            started = 0.0 if untimed else clock.now()
             call: _Call | None = None
             try:
                 while True:
@@ -220,8 +229,13 @@ class Retry(Policy):
                             raise
                     else:
                         if call is None:
-                            if self._plain and result.__class__ is not Rejection:
-                                first_try()
+                            if plain and result.__class__ is not Rejection:
+                                # As `RetryTally.first_try`, without the price of calling it.
+                                won(None)
+                                if len(wins) > MOST_WINS:
+                                    tally.fold()
+                                if budget is not None and not budget.full:
+                                    budget.deposit()
                                 return result
                             call = _Call(self, nested, started)
                         delay = call.after_result(result)

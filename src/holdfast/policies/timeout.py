@@ -28,13 +28,12 @@ from holdfast._core.validate import count, number, refuse
 from holdfast.errors import CallTimeoutError
 from holdfast.policies import blocks
 from holdfast.policies.base import (
-    UNUSUAL,
     Inner,
     Policy,
     Reject,
     awaited,
-    check_unusual,
     raise_rejection,
+    refuse_coroutine,
 )
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 from holdfast.policies.timers import start
@@ -124,8 +123,8 @@ class Timeout(Policy):
             token = LIMIT.set(at)
             try:
                 result = inner(*args, **kwargs)
-                if result.__class__ in UNUSUAL:
-                    check_unusual(result)
+                if result.__class__ is CoroutineType:
+                    refuse_coroutine(result)
                 return result
             finally:
                 LIMIT.reset(token)
@@ -257,8 +256,8 @@ class Timeout(Policy):
             raise self._expired(limit)
         if work.error is not None:
             raise work.error
-        if work.result.__class__ in UNUSUAL:
-            check_unusual(work.result)
+        if work.result.__class__ is CoroutineType:
+            refuse_coroutine(work.result)
         return work.result
 
     def _work_off(self, work: _Work) -> None:

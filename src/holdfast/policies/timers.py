@@ -75,8 +75,9 @@ class TimerQueue:
 
 
 class _Local(threading.local):
-    loop: asyncio.AbstractEventLoop | None = None
-    queues: dict[float, TimerQueue]
+    """The queues of the loop that runs in this thread."""
+
+    here: tuple[asyncio.AbstractEventLoop | None, dict[float, TimerQueue]] = (None, {})
 
 
 _local = _Local()
@@ -91,16 +92,17 @@ def start(limit: float, *, shared: bool) -> Watch:
     task = asyncio.current_task(loop)
     if task is None:
         raise RuntimeError("a timeout needs a running asyncio task to cancel")
-    if _local.loop is not loop:
-        _local.loop = loop
-        _local.queues = {}
-    if not shared or (limit not in _local.queues and len(_local.queues) >= MOST_QUEUES):
-        watch = Watch(task, 0.0, None)
-        watch.source = loop.call_later(limit, watch.fire)
-        return watch
-    queue = _local.queues.get(limit)
+    owner, queues = _local.here
+    if owner is not loop:
+        queues = {}
+        _local.here = (loop, queues)
+    queue = queues.get(limit)
     if queue is None:
-        queue = _local.queues[limit] = TimerQueue(loop)
+        if not shared or len(queues) >= MOST_QUEUES:
+            watch = Watch(task, 0.0, None)
+            watch.source = loop.call_later(limit, watch.fire)
+            return watch
+        queue = queues[limit] = TimerQueue(loop)
     at = loop.time() + limit
     watch = Watch(task, at, queue)
     queue.watches[watch] = None
