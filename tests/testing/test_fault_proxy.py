@@ -63,9 +63,9 @@ def test_bytes_pass_unchanged_and_are_counted(proxy: FaultProxy, connect: Connec
         answer += client.recv(65536)
     sender.join()
     assert bytes(answer) == message
+    wait_for(lambda: proxy.snapshot().bytes_down == len(message))  # counted once they have left
     seen = proxy.snapshot()
-    assert (seen.accepted, seen.open) == (1, 1)
-    assert (seen.bytes_up, seen.bytes_down) == (len(message), len(message))
+    assert (seen.accepted, seen.open, seen.bytes_up) == (1, 1, len(message))
     client.close()
     wait_for(lambda: proxy.snapshot().open == 0)
 

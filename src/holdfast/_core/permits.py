@@ -116,8 +116,12 @@ class Permits:
         except IndexError:
             return None
 
-    def give_back(self, place: Place) -> Waiter | None:
-        """Return a place. Whoever is named in the answer now has it and must be woken."""
+    def give_back(self, place: Place, _result: object = None) -> Waiter | None:
+        """Return a place. Whoever is named in the answer now has it and must be woken.
+
+        `_result` is what the call came to, which a bulkhead does not care about; drivers of gates
+        hand it to whatever settles a permit.
+        """
         if self.busy or place is not self.place:
             return self._return(place)
         self._free.append(place)

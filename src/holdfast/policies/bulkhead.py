@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from threading import Event
 from types import TracebackType
-from typing import Any
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
@@ -57,6 +56,7 @@ class Bulkhead(Gate):
             count("max_concurrent", max_concurrent), count("max_queue", max_queue, at_least=0)
         )
         self._take = self._permits.take
+        self._done = self._permits.give_back
         self._max_wait = None if max_wait is None else number("max_wait", max_wait, at_least=0)
 
     def snapshot(self) -> BulkheadSnapshot:
@@ -88,12 +88,6 @@ class Bulkhead(Gate):
             return None
         self._permits.count_rejection()
         return self._refuse("full")
-
-    def _done(self, permit: Place, result: Any) -> None:
-        permits = self._permits
-        waiter = permits.give_back(permit)
-        if waiter is not None or permits.orphans:
-            self._hand_on(waiter)
 
     def _failed(self, permit: Place, error: BaseException | None) -> None:
         if isinstance(error, GeneratorExit):
@@ -134,6 +128,7 @@ class Bulkhead(Gate):
         waiter = Waiter(event.set)
         if not self._permits.enqueue(waiter):
             return self._refuse("full")
+        self._hand_on(None)
         if waiter.granted is None:
             try:
                 self._clock.wait(event, self._patience())
@@ -149,6 +144,7 @@ class Bulkhead(Gate):
         waiter = Waiter(lambda: _resolve_from_anywhere(loop, future))
         if not self._permits.enqueue(waiter):
             return self._refuse("full")
+        self._hand_on(None)
         if waiter.granted is None:
             patience = self._patience()
             timer = None if patience is None else loop.call_later(patience, _resolve, future)
@@ -189,6 +185,9 @@ class Bulkhead(Gate):
             self._wake(self._permits.orphan(waiter))
         else:
             self._hand_on(self._permits.abandon(waiter))
+
+    def _news(self, news: Waiter) -> None:
+        self._hand_on(news)
 
     def _hand_on(self, waiter: Waiter | None) -> None:
         """Wake whoever was granted a place, and take in what finalisers left."""

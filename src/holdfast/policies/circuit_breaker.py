@@ -116,6 +116,7 @@ class CircuitBreaker(Gate):
         self._complained = False
         self._circuit = Circuit(self.name, options, self._clock.now(), self._clock.random)
         self._take = self._take_era
+        self._done = self._returned
         self._plain = on_result is None and slow_call_duration is None
 
     def _adopt(self, name: str) -> None:
@@ -202,15 +203,13 @@ class CircuitBreaker(Gate):
                 return self._tell_rejected(permit)
         return permit if self._plain else _Timed(permit, now)
 
-    def _done(self, permit: Permit | _Timed, result: Any) -> None:
-        if permit.__class__ is Era and result.__class__ is not Rejection:
-            # The everyday case, and it cannot change the state: a plain success closes nothing.
-            self._circuit.succeed(permit, self._clock.now())
-            return
+    def _returned(self, permit: Permit | _Timed, result: Any) -> None:
         circuit = self._circuit
-        if result.__class__ is Rejection:
-            circuit.ignore(permit.permit if isinstance(permit, _Timed) else permit)
-        elif isinstance(permit, _Timed):
+        if permit.__class__ is Era:
+            # The everyday case, and it cannot change the state: a plain success closes nothing.
+            circuit.succeed(permit, self._clock.now())
+            return
+        if isinstance(permit, _Timed):
             now = self._clock.now()
             if self._is_bad(result):
                 circuit.fail(permit.permit, now, self._is_slow(permit, now))
@@ -221,7 +220,7 @@ class CircuitBreaker(Gate):
         if circuit.outbox:
             self._tell()
 
-    def _failed(self, permit: Permit | _Timed, error: BaseException) -> None:
+    def _failed(self, permit: Permit | _Timed, error: BaseException | None) -> None:
         circuit, now = self._circuit, self._clock.now()
         slow = False
         if isinstance(permit, _Timed):
@@ -281,7 +280,7 @@ class CircuitBreaker(Gate):
         # runs out by itself, and the outcome belongs to the era that is on now.
         permit = blocks.pop(self) or self._circuit.era
         if error is None:
-            self._done(permit, NO_RESULT)
+            self._settle(permit, NO_RESULT)
         else:
             self._failed(permit, error)
 

@@ -34,10 +34,16 @@ NO_RESULT: Final = object()
 class Gate(Policy):
     """A policy that admits or refuses calls and learns from how they end."""
 
-    __slots__ = ("_take",)
+    __slots__ = ("_done", "_take")
+
+    # These two are attributes and not methods, so that a gate can let the machine's own methods be
+    # called: on the everyday path every frame counts.
 
     _take: Callable[[], Any]
     """A permit if there is nothing to consider; else None, and `_admit` is asked."""
+
+    _done: Callable[[Any, Any], Any]
+    """The call of this permit returned this result. What it gives, unless None, is for `_news`."""
 
     @abstractmethod
     def _admit(self) -> Any:
@@ -52,12 +58,20 @@ class Gate(Policy):
         raise AssertionError("only gates with a queue let callers wait")  # pragma: no cover
 
     @abstractmethod
-    def _done(self, permit: Any, result: Any) -> None:
-        """The call returned; a `Rejection` from further in teaches nothing."""
+    def _failed(self, permit: Any, error: BaseException | None) -> None:
+        """The call raised, was cancelled or was finalised; None: refused further in."""
 
-    @abstractmethod
-    def _failed(self, permit: Any, error: BaseException) -> None:
-        """The call raised, was cancelled or was finalised."""
+    def _news(self, news: Any) -> None:
+        """Act on what `_done` gave."""
+
+    def _settle(self, permit: Any, result: Any) -> None:
+        """The call returned, off the everyday path."""
+        if result.__class__ is Rejection:
+            self._failed(permit, None)
+        else:
+            news = self._done(permit, result)
+            if news is not None:
+                self._news(news)
 
     def _enter(self) -> Any:
         """A permit, or raise the refusal."""
@@ -119,7 +133,12 @@ def one_gate(gate: Gate, inner: Inner, reject: Reject) -> Inner:
         except BaseException as error:
             gate._failed(permit, error)
             raise
-        done(permit, result)
+        if result.__class__ is Rejection:
+            gate._failed(permit, None)
+            return result
+        news = done(permit, result)
+        if news is not None:
+            gate._news(news)
         return result
 
     return guarded
@@ -151,8 +170,16 @@ def two_gates(outer: Gate, gate: Gate, inner: Inner, reject: Reject) -> Inner:
             gate._failed(permit, error)
             outer._failed(held, error)
             raise
-        done(permit, result)
-        done_outer(held, result)
+        if result.__class__ is Rejection:
+            gate._failed(permit, None)
+            outer._failed(held, None)
+            return result
+        news = done(permit, result)
+        if news is not None:
+            gate._news(news)
+        news = done_outer(held, result)
+        if news is not None:
+            outer._news(news)
         return result
 
     return guarded
@@ -189,7 +216,12 @@ def one_gate_async(
         except BaseException as error:
             gate._failed(permit, error)
             raise
-        done(permit, result)
+        if result.__class__ is Rejection:
+            gate._failed(permit, None)
+            return result
+        news = done(permit, result)
+        if news is not None:
+            gate._news(news)
         return result
 
     return guarded
@@ -233,8 +265,16 @@ def two_gates_async(
             gate._failed(permit, error)
             outer._failed(held, error)
             raise
-        done(permit, result)
-        done_outer(held, result)
+        if result.__class__ is Rejection:
+            gate._failed(permit, None)
+            outer._failed(held, None)
+            return result
+        news = done(permit, result)
+        if news is not None:
+            gate._news(news)
+        news = done_outer(held, result)
+        if news is not None:
+            outer._news(news)
         return result
 
     return guarded
@@ -256,7 +296,7 @@ def _second(outer: Gate, held: Any, gate: Gate) -> Any:
         outer._failed(held, error)
         raise
     if permit.__class__ is Rejection:
-        outer._done(held, permit)
+        outer._failed(held, None)
     return permit
 
 
@@ -270,7 +310,7 @@ async def _second_async(outer: Gate, held: Any, gate: Gate) -> Any:
         outer._failed(held, error)
         raise
     if permit.__class__ is Rejection:
-        outer._done(held, permit)
+        outer._failed(held, None)
     return permit
 
 
@@ -289,7 +329,7 @@ class _Passage(Session[Gate]):
         if self._permit is None:
             return
         if error is None:
-            self.policy._done(self._permit, NO_RESULT)
+            self.policy._settle(self._permit, NO_RESULT)
         else:
             self.policy._failed(self._permit, error)
 
@@ -309,6 +349,6 @@ class _AsyncPassage(AsyncSession[Gate]):
         if self._permit is None:
             return
         if error is None:
-            self.policy._done(self._permit, NO_RESULT)
+            self.policy._settle(self._permit, NO_RESULT)
         else:
             self.policy._failed(self._permit, error)

@@ -183,6 +183,9 @@ class Retry(Policy):
                                 if budget is not None and not budget.full:
                                     budget.deposit()
                                 return result
+                            if result.__class__ is Rejection and not self._names_rejections:
+                                tally.over(1, ok=False)
+                                return result
                             call = _Call(self, nested, started)
                         delay = call.after_result(result)
                         if delay is None:
@@ -236,6 +239,9 @@ class Retry(Policy):
                                     tally.fold()
                                 if budget is not None and not budget.full:
                                     budget.deposit()
+                                return result
+                            if result.__class__ is Rejection and not self._names_rejections:
+                                tally.over(1, ok=False)
                                 return result
                             call = _Call(self, nested, started)
                         delay = call.after_result(result)

@@ -1,0 +1,15 @@
+"""How much Hypothesis tries: enough to find what breaks, little enough to run on every change.
+
+With ``CI=true`` in the environment every run draws the same examples, so that a red build is
+about the change that made it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("here", deadline=None, max_examples=80, stateful_step_count=40)
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
