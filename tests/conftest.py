@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("here", deadline=None, max_examples=80, stateful_step_count=40)
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
+# For a mutation run: the same examples each time, and a failure is enough, however long.
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")

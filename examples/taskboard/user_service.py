@@ -1,24 +1,33 @@
 """The service that knows the users: a process of its own, as in production.
 
+As in production, too, its capacity is limited and it works off what it was asked in order, whether
+the one who asked still waits or not. It does 60 requests a second; the demo needs 20.
+
 Start it with ``uvicorn --factory taskboard.user_service:create``.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, HTTPException
 
 NAMES = ("Ada", "Alan", "Barbara", "Dennis", "Donald", "Edsger", "Frances", "Grace", "John", "Ken")
 USERS = 40
+AT_A_TIME, TAKES = 3, 0.05
 
 
 def create() -> FastAPI:
     app = FastAPI(title="User service")
+    capacity = asyncio.Semaphore(AT_A_TIME)
     seen = 0
 
     @app.get("/users/{user_id}")
     async def user(user_id: int) -> dict[str, object]:
         nonlocal seen
         seen += 1
+        async with capacity:
+            await asyncio.sleep(TAKES)
         if not 1 <= user_id <= USERS:
             raise HTTPException(404, f"there is no user {user_id}")
         return {"id": user_id, "name": f"{NAMES[user_id % len(NAMES)]} {user_id}"}

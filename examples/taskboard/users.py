@@ -66,10 +66,11 @@ def protected(http: httpx.AsyncClient) -> FindUser:
     user_service = Pipeline(
         "user-service",
         Fallback(best_known),
+        Timeout(0.8),  # for all attempts together
         Retry(attempts=3),
         CircuitBreaker(failure_threshold=5, reset_timeout=1.0),
         Bulkhead(max_concurrent=20, max_queue=20),
-        Timeout(0.4),
+        Timeout(0.3),  # for each
     )
 
     @user_service

@@ -1,5 +1,8 @@
 """Holdfast keeps Python services useful while the things they depend on fail."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from holdfast._core.backoff import Backoff
 from holdfast._core.budget import Budget as RetryBudget
 from holdfast._core.deadline import deadline, time_left
@@ -26,6 +29,12 @@ from holdfast.policies.pipeline import Pipeline
 from holdfast.policies.retry import Retry
 from holdfast.policies.timeout import Timeout
 
+if _TYPE_CHECKING:
+    from holdfast.keyed import Keyed
+    from holdfast.resilience import Resilience
+    from holdfast.retry_service import RetryService
+    from holdfast.settings import Settings
+
 __all__ = [
     "Backoff",
     "BudgetExhaustedError",
@@ -38,14 +47,18 @@ __all__ = [
     "ConfigurationError",
     "DeadlineExceededError",
     "Fallback",
+    "Keyed",
     "Outcome",
     "Pipeline",
     "PipelineOrderWarning",
     "RateLimitedError",
     "RejectedError",
+    "Resilience",
     "ResilienceError",
     "Retry",
     "RetryBudget",
+    "RetryService",
+    "Settings",
     "Timeout",
     "UnwantedResultError",
     "classifier",
@@ -53,3 +66,22 @@ __all__ = [
     "deadline",
     "time_left",
 ]
+
+_LATE = {
+    "Keyed": "holdfast.keyed",
+    "Resilience": "holdfast.resilience",
+    "RetryService": "holdfast.retry_service",
+    "Settings": "holdfast.settings",
+}
+"""Names that load their module when first used, so that importing the policies stays fast."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(_LATE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,10 +5,10 @@ every call and, since hosts come and go, must not stay for ever. So the pipeline
 order of their last use: the head of that order is who goes next, and each call looks at no more
 than a few heads.
 
-What is retired is forgotten, so only what holds nothing goes. A taken or queued-for place, a break
+What is retired is forgotten, so only what holds nothing goes. A place taken or queued for, a break
 that is not over, a probe under way, a mode that an operator set, a thread left behind: each keeps
-its pipeline, which then counts as used at the moment it was looked at. A circuit whose break is over
-may go: all it still knows is that the next call is a probe.
+its pipeline, which then counts as used at the moment it was looked at. A circuit whose break is
+over may go: all it still knows is that the next call is a probe.
 
 Looking at a pipeline takes its own locks and may tell listeners, so it happens outside of the
 registry's lock. Meanwhile the pipeline stands among the *leaving*, where a call still finds it.
@@ -188,8 +188,9 @@ class Keyed(Generic[PolicyT]):
             raise TypeError(f"key must be a plain function that returns the key, not {key!r}")
 
         def decorate(fn: Callable[P, R], /) -> Callable[P, R]:
+            raw: Any = fn
             if isinstance(fn, (staticmethod, classmethod)):
-                return cast("Callable[P, R]", type(fn)(decorate(fn.__func__)))
+                return cast("Callable[P, R]", raw.__class__(decorate(raw.__func__)))
             return cast("Callable[P, R]", functools.update_wrapper(self._bind(fn, key), fn))
 
         return decorate
@@ -228,36 +229,35 @@ class Keyed(Generic[PolicyT]):
         return entry.policy
 
     def _make(self, key: str, now: float) -> PolicyT:
-        """Make the policy, unless another thread does or did; then wait for that."""
+        """Make the policy, unless another thread does; then wait for that."""
+        self._retire_idle(now)
         mine = _Making()
         while True:
-            self._retire_idle(now)
-            self._make_room(now)
             with self._lock:
                 policy = self._find(key, now)
                 if policy is not None:
                     return policy
                 other = self._making.get(key)
-                if other is None:
-                    # Others may have taken the room that was made: look again.
-                    if self._size() >= self._max_keys:
-                        continue
+                if other is None and self._size() < self._max_keys:
                     self._making[key] = mine
                     break
-            if other.thread == mine.thread:
+            if other is None:
+                self._make_room(now)
+            elif other.thread == mine.thread:
                 raise RuntimeError(f"the factory of keyed {self._name!r} asked for its own key")
-            other.over.wait()
-        made = None
+            else:
+                other.over.wait()
         try:
-            made = _Entry(_checked(self._factory(key)), now)
+            made = _Entry(_checked(self._factory(key)), self._clock.now())
+            with self._lock:
+                del self._making[key]
+                self._there[key] = made
+                self._created += 1
+            return made.policy
         finally:
             with self._lock:
                 self._making.pop(key, None)
-                if made is not None:
-                    self._there[key] = made
-                    self._created += 1
             mine.over.set()
-        return made.policy
 
     def _size(self) -> int:
         """Policies that exist or will in a moment; the lock is held."""
@@ -266,17 +266,16 @@ class Keyed(Generic[PolicyT]):
     # -- retiring ------------------------------------------------------------------------------
 
     def _retire_idle(self, now: float) -> None:
-        """Retire what is idle, as long as few looks are enough."""
+        """Retire what is idle, as far as a few looks go."""
         for _ in range(LOOKS):
-            with self._lock:
-                head = next(iter(self._there.values()), None)
-                self._due = now + self._idle if head is None else head.used + self._idle
-                if head is None or now < self._due:
-                    return
-            self._retire_head(now)
+            if self._retire_head(now, self._idle) is None:
+                break
+        with self._lock:
+            head = next(iter(self._there.values()), None)
+            self._due = self._idle + (now if head is None else head.used)
 
     def _make_room(self, now: float) -> None:
-        """Retire the longest unused that may go, if the registry is full.
+        """Retire the longest unused policy that may go, unless there is room.
 
         Raises:
             RejectedError: none may go.
@@ -286,23 +285,24 @@ class Keyed(Generic[PolicyT]):
                 return
             looks = 0 if now < self._full_until else len(self._there)
         for _ in range(looks):
-            if self._retire_head(now):
+            if self._retire_head(now, float("-inf")):
                 return
         with self._lock:
-            if self._size() < self._max_keys:
-                return
+            self._refused += 1
             if looks:
                 self._full_until = now + PAUSE
-            self._refused += 1
-        raise RejectedError(
-            "keyed", self._name, f"all {self._max_keys} policies hold something", PAUSE
-        )
+        reason = f"each of {self._max_keys} policies holds something"
+        raise RejectedError("keyed", self._name, reason, PAUSE)
 
-    def _retire_head(self, now: float) -> bool:
-        """Retire the longest unused policy, or count it as used if it holds something."""
+    def _retire_head(self, now: float, idle: float) -> bool | None:
+        """Was the longest unused policy retired? None if there is none, or not idle for so long.
+
+        One that holds something counts as used instead.
+        """
         with self._lock:
-            if not self._there:
-                return False
+            head = next(iter(self._there.values()), None)
+            if head is None or now - head.used < idle:
+                return None
             key, entry = self._there.popitem(last=False)
             self._leaving[key] = entry
         held = any(_holds(part) for part in entry.policy._parts())

@@ -11,15 +11,15 @@ How machines lock
     Each machine has one `threading.Lock`, held for the decision only. It is taken as ::
 
         try:
-            self._acquire()
+            self._lock.acquire()
             ...
         finally:
-            self._release()
+            self._lock.release()
 
-    with both methods bound in advance: half the price of a ``with`` block, which a machine would
-    pay on every call. The acquisition stands inside the ``try`` because a signal handler may raise
-    right after it (Ctrl-C, a worker's soft time limit); standing before it, such a moment would
-    leave the lock taken for ever.
+    which costs half of a ``with`` block, and a machine would pay that on every call. The
+    acquisition stands inside the ``try`` because a signal handler may raise right after it (Ctrl-C,
+    a worker's soft time limit); standing before it, such a moment would leave the lock taken for
+    ever.
 
     The collector may finalise an abandoned coroutine at any point, also while this very thread
     holds the lock the coroutine's permit needs. A permit that comes back that way (as

@@ -13,9 +13,12 @@ for a job that calls once a minute.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Lock
 
+from holdfast._core.fork import SharedLock
 from holdfast._core.validate import number
+
+_SHARED = SharedLock()
+# All budgets: they are only touched while they fill up and when something fails.
 
 _HAIR = 1e-9
 """Ten deposits of 0.1 must be worth one token in binary floats too."""
@@ -46,9 +49,7 @@ class Budget:
     """
 
     __slots__ = (
-        "__weakref__",
         "_granted",
-        "_lock",
         "_refilled_at",
         "_refused",
         "_tokens",
@@ -79,7 +80,6 @@ class Budget:
         )
         self.full = self._tokens >= self.capacity
         """Whether a deposit would change nothing; may be read without the lock."""
-        self._lock = Lock()
         self._refilled_at: float | None = None
         self._granted = 0
         self._refused = 0
@@ -96,20 +96,20 @@ class Budget:
 
     def deposit(self, tokens: float | None = None) -> None:
         """Pay in for one success (`ratio`), or give `tokens` back that were not used."""
-        with self._lock:
+        with _SHARED.lock:
             amount = self.ratio if tokens is None else tokens
             self._tokens = min(self.capacity, self._tokens + amount)
             self.full = self._tokens >= self.capacity
 
     def charge(self, cost: float = 1.0) -> None:
         """Take `cost` tokens out without asking, down to none (gRPC's way to count a failure)."""
-        with self._lock:
+        with _SHARED.lock:
             self._tokens = max(0.0, self._tokens - cost)
             self.full = False
 
     def withdraw(self, now: float, cost: float = 1.0) -> bool:
         """Take `cost` tokens for one extra attempt; False (and none taken) if there are too few."""
-        with self._lock:
+        with _SHARED.lock:
             if self._refilled_at is not None:
                 gained = max(0.0, now - self._refilled_at) * self.refill
                 self._tokens = min(self.capacity, self._tokens + gained)
@@ -123,8 +123,5 @@ class Budget:
             return True
 
     def snapshot(self) -> BudgetSnapshot:
-        with self._lock:
+        with _SHARED.lock:
             return BudgetSnapshot(self._tokens, self.capacity, self._granted, self._refused)
-
-    def _after_fork(self) -> None:
-        self._lock = Lock()

@@ -83,6 +83,12 @@ class CircuitOptions:
         return 10 * self.reset_timeout if self.max_reset_timeout is None else self.max_reset_timeout
 
 
+MOST_KNOWN: Final = 256
+
+_known: Final[dict[CircuitOptions, CircuitOptions]] = {}
+# Equal options are kept once: thousands of keyed circuits have the same.
+
+
 class Era:
     """One stay in one state, and the permit of every call admitted without a lease."""
 
@@ -184,7 +190,6 @@ class Circuit:
 
     __slots__ = (
         "__weakref__",
-        "_acquire",
         "_ignored",
         "_last_break",
         "_late",
@@ -196,7 +201,6 @@ class Circuit:
         "_ramp_credit",
         "_random",
         "_rejected",
-        "_release",
         "_retry_at",
         "_transitions",
         "_window",
@@ -212,12 +216,14 @@ class Circuit:
         self, name: str, options: CircuitOptions, now: float, random: Callable[[], float]
     ) -> None:
         self.name = name
-        self.options = options
+        self.options = _known.get(options, options)
+        if len(_known) < MOST_KNOWN:
+            _known[options] = self.options
         self.era = Era(1, State.CLOSED, now, free=True)
-        self.outbox: list[Transition] = []
+        self.outbox: tuple[Transition, ...] = ()
         self.orphans: list[Permit] = []
         self._random = random
-        self._new_lock()
+        self._lock = Lock()
         self._window = _window(options)
         self._leases: tuple[Lease, ...] = ()
         self._override: Override | None = None
@@ -233,17 +239,12 @@ class Circuit:
         self._transitions = 0
         fork.watch(self)
 
-    def _new_lock(self) -> None:
-        self._lock = Lock()
-        self._acquire = self._lock.acquire
-        self._release = self._lock.release
-
     # -- the gate ------------------------------------------------------------------------------
 
     def admit(self, now: float) -> Permit | Rejection:
         """A permit for one call, or a refusal. Only needed when ``era.free`` is false."""
         try:
-            self._acquire()
+            self._lock.acquire()
             if self.orphans:
                 self._take_orphans()
             mode = self._mode(now)
@@ -264,7 +265,7 @@ class Circuit:
                 self._rejected += 1
             return permit
         finally:
-            self._release()
+            self._lock.release()
 
     def _decide(self, now: float) -> Permit | Rejection:
         """What the automatic machine says; the lock is held."""
@@ -282,22 +283,22 @@ class Circuit:
                 return lease
             return Rejection("circuit_breaker", self.name, "probing")
         if not era.free:
-            share = RAMP_START + (1 - RAMP_START) * (now - era.since) / self.options.ramp
-            if share >= 1:
+            elapsed, ramp = now - era.since, self.options.ramp
+            if elapsed >= ramp:
                 era.free = True
                 return era
+            share = RAMP_START + (1 - RAMP_START) * elapsed / ramp
             # Counting shares up to whole calls admits exactly that share, without a die.
             self._ramp_credit += share
             if self._ramp_credit < 1:
-                left = era.since + self.options.ramp - now
-                return Rejection("circuit_breaker", self.name, "ramping up", left)
+                return Rejection("circuit_breaker", self.name, "ramping up", ramp - elapsed)
             self._ramp_credit -= 1
         return era
 
     def succeed(self, permit: Permit, now: float, slow: bool = False) -> None:
         """The call of this permit succeeded; `slow` if it took too long doing so."""
         try:
-            self._acquire()
+            self._lock.acquire()
             if permit is self.era:
                 window = self._window
                 if slow:
@@ -307,7 +308,7 @@ class Circuit:
                     window.ok += 1
                 else:
                     window.record(OK, now)
-            elif permit in self._leases:
+            elif self._holds(permit, now):
                 self._window.record(SLOW if slow else OK, now)
                 self._leases = tuple(lease for lease in self._leases if lease is not permit)
                 if slow:
@@ -319,42 +320,46 @@ class Circuit:
             elif permit is not UNWATCHED:
                 self._late += 1
         finally:
-            self._release()
+            self._lock.release()
 
     def fail(
         self, permit: Permit, now: float, slow: bool = False, retry_after: float | None = None
     ) -> None:
         """The call of this permit failed; `retry_after` is what the dependency asked for, if so."""
         try:
-            self._acquire()
+            self._lock.acquire()
             if permit is self.era:
                 self._window.record(FAILED | SLOW if slow else FAILED, now)
                 self._judge(now, retry_after)
-            elif permit in self._leases:
+            elif self._holds(permit, now):
                 self._window.record(FAILED | SLOW if slow else FAILED, now)
                 self._break(Trigger.PROBE_FAILED, now, "a probe failed", retry_after)
             elif permit is not UNWATCHED:
                 self._late += 1
         finally:
-            self._release()
+            self._lock.release()
+
+    def _holds(self, permit: Permit, now: float) -> bool:
+        """Whether this is the lease of a probe, and has not run out."""
+        return any(lease is permit and lease.expires > now for lease in self._leases)
 
     def ignore(self, permit: Permit) -> None:
         """The call of this permit says nothing about the dependency: only give its place back."""
         try:
-            self._acquire()
+            self._lock.acquire()
             self._forget(permit)
         finally:
-            self._release()
+            self._lock.release()
 
     def abandon(self, permit: Permit) -> None:
         """As `ignore`, for a finaliser: never waits for the lock that its own thread may hold."""
-        if not self._acquire(False):
+        if not self._lock.acquire(False):
             self.orphans.append(permit)
             return
         try:
             self._forget(permit)
         finally:
-            self._release()
+            self._lock.release()
 
     def _forget(self, permit: Permit) -> None:
         if permit is not UNWATCHED:
@@ -378,12 +383,13 @@ class Circuit:
         elif window.calls >= options.minimum_calls:
             if (
                 options.failure_rate is not None
-                and window.failures >= options.failure_rate * window.calls
+                # A quotient: 0.55 * 20 is a little more than 11, but 11 / 20 is 0.55.
+                and window.failures / window.calls >= options.failure_rate
             ):
                 reason = f"{window.failures} of {window.calls} calls failed"
             elif (
                 options.slow_call_duration is not None
-                and window.slow_calls >= options.slow_call_rate * window.calls
+                and window.slow_calls / window.calls >= options.slow_call_rate
             ):
                 reason = f"{window.slow_calls} of {window.calls} calls were slow"
         if reason is not None:
@@ -438,7 +444,7 @@ class Circuit:
     ) -> None:
         self._transitions += not shadow
         retry_at = self._retry_at if target is State.OPEN else None
-        self.outbox.append(Transition(source, target, trigger, kind, reason, now, retry_at, shadow))
+        self.outbox += (Transition(source, target, trigger, kind, reason, now, retry_at, shadow),)
 
     def _mode(self, now: float) -> Override | None:
         """The operator's mode that holds now; ends one whose time is over."""
@@ -463,7 +469,7 @@ class Circuit:
         """Set the mode that `trigger` leads to, for `ttl` seconds (None: until released)."""
         target = MANUAL[trigger]
         try:
-            self._acquire()
+            self._lock.acquire()
             mode = self._mode(now)
             source = self.era.state if mode is None else mode.state
             if target is State.OBSERVE:
@@ -475,20 +481,20 @@ class Circuit:
             self._override = Override(target, reason, until)
             self._tell(source, target, trigger, "manual", reason, now)
         finally:
-            self._release()
+            self._lock.release()
 
     def release(self, now: float, reason: str) -> None:
         """End the operator's mode, if there is one."""
         try:
-            self._acquire()
+            self._lock.acquire()
             self._lift(now, reason)
         finally:
-            self._release()
+            self._lock.release()
 
     def reset(self, now: float, reason: str) -> None:
         """Close the circuit, end any mode and forget the past."""
         try:
-            self._acquire()
+            self._lock.acquire()
             mode = self._mode(now)
             source = self.era.state if mode is None else mode.state
             self._override = None
@@ -496,34 +502,36 @@ class Circuit:
             self._enter(MANUAL[Trigger.RESET], now)
             self._tell(source, self.era.state, Trigger.RESET, "manual", reason, now)
         finally:
-            self._release()
+            self._lock.release()
 
     def reconfigure(self, options: CircuitOptions) -> None:
         """Take over new options; the state stays, and the window too if its shape is the same."""
         try:
-            self._acquire()
+            self._lock.acquire()
             old, self.options = self.options, options
+            # Should so many probes have passed already, one more decides.
+            self._passed = min(self._passed, options.half_open_max_calls - 1)
             if (old.window, old.window_calls) != (options.window, options.window_calls):
                 fresh = _window(options)
                 fresh.take_over(self._window)
                 self._window = fresh
         finally:
-            self._release()
+            self._lock.release()
 
     # -- looking in ----------------------------------------------------------------------------
 
-    def drain(self) -> list[Transition]:
+    def drain(self) -> tuple[Transition, ...]:
         """The transitions that nobody has been told of yet."""
         try:
-            self._acquire()
-            told, self.outbox = self.outbox, []
+            self._lock.acquire()
+            told, self.outbox = self.outbox, ()
             return told
         finally:
-            self._release()
+            self._lock.release()
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         try:
-            self._acquire()
+            self._lock.acquire()
             if self.orphans:
                 self._take_orphans()
             mode = self._mode(now)
@@ -552,10 +560,10 @@ class Circuit:
                 override=mode,
             )
         finally:
-            self._release()
+            self._lock.release()
 
     def _after_fork(self) -> None:
-        self._new_lock()
+        self._lock = Lock()
         self.orphans.clear()
         self._leases = ()
 

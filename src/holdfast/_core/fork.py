@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from threading import Lock
 from typing import Protocol
 
 
@@ -22,6 +23,19 @@ _machines: weakref.WeakSet[Forkable] = weakref.WeakSet()
 def watch(machine: Forkable) -> None:
     """Have `machine._after_fork()` called in every child process, as long as it lives."""
     _machines.add(machine)
+
+
+class SharedLock:
+    """One lock for many small things that are rarely touched, such as counters of failures."""
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self) -> None:
+        self._after_fork()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        self.lock = Lock()
 
 
 def _in_child() -> None:

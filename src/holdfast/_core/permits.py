@@ -58,13 +58,12 @@ class Permits:
 
     __slots__ = (
         "__weakref__",
-        "_acquire",
         "_debt",
         "_free",
+        "_lock",
         "_longest",
         "_queue",
         "_rejected",
-        "_release",
         "_waited",
         "busy",
         "limit",
@@ -84,9 +83,7 @@ class Permits:
 
     def _after_fork(self) -> None:
         """Begin with every place free: the threads that held or wanted one are not here."""
-        lock = Lock()
-        self._acquire = lock.acquire
-        self._release = lock.release
+        self._lock = Lock()
         self.orphans: list[Place | Waiter] = []
         self.place = Place()
         self._free = [self.place] * self.limit
@@ -133,15 +130,15 @@ class Permits:
 
     def _return(self, place: Place) -> Waiter | None:
         try:
-            self._acquire()
+            self._lock.acquire()
             return self._pass_on(place)
         finally:
-            self._release()
+            self._lock.release()
 
     def enqueue(self, waiter: Waiter) -> bool:
         """Join the queue; False if it is full. A place may be granted at once."""
         try:
-            self._acquire()
+            self._lock.acquire()
             # First the flag, then the look: a place returned in between is noticed by one of us.
             self.busy = True
             queue = self._queue
@@ -160,30 +157,30 @@ class Permits:
             return True
         finally:
             self._settle()
-            self._release()
+            self._lock.release()
 
     def count_rejection(self) -> None:
         """Somebody was sent away without having queued."""
         try:
-            self._acquire()
+            self._lock.acquire()
             self._rejected += 1
         finally:
-            self._release()
+            self._lock.release()
 
     def abandon(self, waiter: Waiter, *, rejected: bool = False) -> Waiter | None:
         """Stop waiting; a place already granted goes to the waiter named in the answer, if any."""
         try:
-            self._acquire()
+            self._lock.acquire()
             self._rejected += rejected
             return self._leave(waiter)
         finally:
-            self._release()
+            self._lock.release()
 
     def resize(self, limit: int, max_queue: int) -> list[Waiter]:
         """Change the bounds; places already taken stay taken. Wake those in the answer."""
         woken: list[Waiter] = []
         try:
-            self._acquire()
+            self._lock.acquire()
             self.busy = True
             self.max_queue = max_queue
             while self.limit > limit:
@@ -203,7 +200,7 @@ class Permits:
             return woken
         finally:
             self._settle()
-            self._release()
+            self._lock.release()
 
     # The lock is held in these.
 
@@ -244,7 +241,7 @@ class Permits:
         """Take in what finalisers left behind. Wake those in the answer."""
         woken: list[Waiter] = []
         # Whoever holds the lock now looks at the list again after letting go of it.
-        while self.orphans and self._acquire(False):
+        while self.orphans and self._lock.acquire(False):
             try:
                 while self.orphans:
                     left = self.orphans.pop()
@@ -252,12 +249,12 @@ class Permits:
                     if heir is not None:
                         woken.append(heir)
             finally:
-                self._release()
+                self._lock.release()
         return woken
 
     def snapshot(self, name: str) -> BulkheadSnapshot:
         try:
-            self._acquire()
+            self._lock.acquire()
             return BulkheadSnapshot(
                 name=name,
                 active=self.active,
@@ -269,4 +266,4 @@ class Permits:
                 longest_queue=self._longest,
             )
         finally:
-            self._release()
+            self._lock.release()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Lock
 
-from holdfast._core import fork
 from holdfast._core.budget import Budget, BudgetSnapshot
+from holdfast._core.fork import SharedLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,9 @@ class RetrySnapshot:
     budget: BudgetSnapshot | None
 
 
+_SHARED = SharedLock()
+# All tallies: taken once in a thousand calls, and when something fails.
+
 MOST_WINS = 1000
 """Unfolded successes that may lie on the list: a few kilobytes."""
 
@@ -36,12 +38,9 @@ class RetryTally:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_acquire",
         "_attempts",
         "_failed_once",
         "_failed_repeatedly",
-        "_release",
         "_succeeded_late",
         "_succeeded_once",
         "budget",
@@ -56,8 +55,6 @@ class RetryTally:
         self._failed_once = 0
         self._failed_repeatedly = 0
         self._attempts = 0
-        self._after_fork()
-        fork.watch(self)
 
     def first_try(self) -> None:
         """A call succeeded at its first attempt."""
@@ -69,18 +66,14 @@ class RetryTally:
 
     def fold(self) -> None:
         """Turn the entries on `wins` into a number."""
-        try:
-            self._acquire()
+        with _SHARED.lock:
             count = len(self.wins)
             del self.wins[:count]
             self._succeeded_once += count
-        finally:
-            self._release()
 
     def over(self, attempts: int, *, ok: bool) -> None:
         """A call that had at least one failed attempt is over after so many attempts."""
-        try:
-            self._acquire()
+        with _SHARED.lock:
             self._attempts += attempts
             if ok:
                 self._succeeded_late += 1
@@ -88,15 +81,12 @@ class RetryTally:
                 self._failed_repeatedly += 1
             else:
                 self._failed_once += 1
-        finally:
-            self._release()
         if ok and self.budget is not None:
             self.budget.deposit()
 
     def snapshot(self, name: str) -> RetrySnapshot:
         self.fold()
-        try:
-            self._acquire()
+        with _SHARED.lock:
             counts = (
                 self._succeeded_once,
                 self._succeeded_late,
@@ -104,12 +94,5 @@ class RetryTally:
                 self._failed_repeatedly,
             )
             attempts = self._attempts + self._succeeded_once
-        finally:
-            self._release()
         budget = None if self.budget is None else self.budget.snapshot()
         return RetrySnapshot(name, sum(counts), attempts, *counts, budget)
-
-    def _after_fork(self) -> None:
-        lock = Lock()
-        self._acquire = lock.acquire
-        self._release = lock.release

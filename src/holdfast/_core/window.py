@@ -76,13 +76,17 @@ class TimeWindow(Window):
     An outcome leaves between `span` − one slice and `span` seconds after it was recorded.
     """
 
-    __slots__ = ("_at", "_marks", "_newest", "_slice")
+    __slots__ = ("_at", "_buckets", "_marks", "_newest", "_slice")
 
     def __init__(self, span: float, buckets: int = 10) -> None:
         super().__init__()
         self._slice = span / buckets
-        # Totals at the beginning of each slice, the oldest of which is where the window begins.
-        self._marks = [(0, 0, 0)] * buckets
+        self._buckets = buckets
+        self._marks: list[tuple[int, int, int]] | None = None
+        """Totals at the beginning of each slice, the oldest of which is where the window begins.
+
+        None while nothing has happened: of thousands of circuits most are quiet.
+        """
         self._at = 0
         self._newest = 0
 
@@ -95,20 +99,23 @@ class TimeWindow(Window):
         if now < self.edge:
             return
         newest = int(now // self._slice)
-        marks = self._marks
-        size = len(marks)
         totals = (self.ok, self.failed, self.slow)
-        for _ in range(min(newest - self._newest, size)):
-            # The new slice takes the place of the oldest; the next oldest begins the window.
-            marks[self._at] = totals
-            self._at = self._at + 1 if self._at + 1 < size else 0
+        if self._marks is None and any(totals):
+            self._marks = [(0, 0, 0)] * self._buckets
+        marks = self._marks
+        if marks is not None:
+            for _ in range(min(newest - self._newest, self._buckets)):
+                # The new slice takes the place of the oldest; the next oldest begins the window.
+                marks[self._at] = totals
+                self._at = (self._at + 1) % self._buckets
+            self._gone_ok, self._gone_failed, self._gone_slow = marks[self._at]
         self._newest = newest
         self.edge = (newest + 1) * self._slice
-        self._gone_ok, self._gone_failed, self._gone_slow = marks[self._at]
 
     def clear(self) -> None:
         super().clear()
-        self._marks = [(self.ok, self.failed, self.slow)] * len(self._marks)
+        totals = (self.ok, self.failed, self.slow)
+        self._marks = [totals] * self._buckets if any(totals) else None
 
 
 class CountWindow(Window):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from types import FrameType
 
 import click
+
+from holdfast.cli import EXTRA_OF
 
 INTERRUPTED = 130
 """What shells use for a command that was ended by Ctrl-C: 128 + SIGINT."""
@@ -29,8 +32,8 @@ def holdfast() -> None:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=5, max=100),
-    default=25,
+    type=click.FloatRange(min=5, max=50),
+    default=20,
     show_default=True,
     help="Requests per second to each of the three task boards.",
 )
@@ -44,6 +47,9 @@ def demo(seconds: float, rate: float, seed: int, headless: bool, as_json: bool) 
     failing, dead, back) and compares bare code, a timeout with three retries, and Holdfast. Ends
     with code 1 if the side protected by Holdfast missed a target.
     """
+    for package in EXTRA_OF:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
     from holdfast.cli.demo.processes import DemoError
     from holdfast.cli.demo.run import run_demo
 

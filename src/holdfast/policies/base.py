@@ -15,7 +15,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
-from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from holdfast._core.clock import AMBIENT, Clock
 from holdfast._core.events import EVENTS, CallRejected, EventHub
@@ -60,6 +60,10 @@ def _invoke(fn: Inner, /, *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
 
 
+_CALL, _ACALL, _TRY_CALL, _TRY_ACALL = range(4)
+_UNBOUND: Final[tuple[Inner | None, ...]] = (None, None, None, None)
+
+
 class Policy(ABC):
     """A layer of protection, usable as a decorator and by its call methods.
 
@@ -72,23 +76,17 @@ class Policy(ABC):
 
     __slots__ = (
         "__weakref__",
-        "_acall_chain",
-        "_call_chain",
+        "_chains",
         "_clock",
         "_events",
         "_name",
-        "_try_acall_chain",
-        "_try_call_chain",
     )
 
     def __init__(self, name: str | None, clock: Clock | None, events: EventHub | None) -> None:
         self._name = None if name is None else text("name", name)
         self._clock = AMBIENT if clock is None else clock
         self._events = EVENTS if events is None else events
-        self._call_chain: Inner | None = None
-        self._acall_chain: Inner | None = None
-        self._try_call_chain: Inner | None = None
-        self._try_acall_chain: Inner | None = None
+        self._chains: tuple[Inner | None, ...] = _UNBOUND
 
     @property
     def name(self) -> str:
@@ -145,18 +143,14 @@ class Policy(ABC):
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """``fn(*args, **kwargs)`` under this policy."""
-        chain = self._call_chain
-        if chain is None:
-            chain = self._call_chain = self._bind_sync(_invoke, raise_rejection)
+        chain = self._chains[_CALL] or self._bind_chain(_CALL)
         return cast(R, chain(fn, *args, **kwargs))
 
     def acall(
         self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, R]:
         """``await fn(*args, **kwargs)`` under this policy."""
-        chain = self._acall_chain
-        if chain is None:
-            chain = self._acall_chain = self._bind_async(_invoke, raise_rejection)
+        chain = self._chains[_ACALL] or self._bind_chain(_ACALL)
         return cast("Coroutine[Any, Any, R]", chain(fn, *args, **kwargs))
 
     def try_call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Outcome[R]:
@@ -164,9 +158,7 @@ class Policy(ABC):
 
         Nothing is raised except what is no `Exception`, such as `KeyboardInterrupt`.
         """
-        chain = self._try_call_chain
-        if chain is None:
-            chain = self._try_call_chain = self._bind_sync(_invoke, hand_over)
+        chain = self._chains[_TRY_CALL] or self._bind_chain(_TRY_CALL)
         try:
             result = chain(fn, *args, **kwargs)
         except Exception as error:
@@ -180,14 +172,23 @@ class Policy(ABC):
 
         Nothing is raised except what is no `Exception`, such as `asyncio.CancelledError`.
         """
-        chain = self._try_acall_chain
-        if chain is None:
-            chain = self._try_acall_chain = self._bind_async(_invoke, hand_over)
+        chain = self._chains[_TRY_ACALL] or self._bind_chain(_TRY_ACALL)
         try:
             result = await chain(fn, *args, **kwargs)
         except Exception as error:
             return Failure(error)
         return result if result.__class__ is Rejection else Success(result)
+
+    def _bind_chain(self, form: int) -> Inner:
+        """Bind the layers for one of the call methods, when it is used for the first time."""
+        reject = raise_rejection if form in (_CALL, _ACALL) else hand_over
+        bind = self._bind_sync if form in (_CALL, _TRY_CALL) else self._bind_async
+        chain = bind(_invoke, reject)
+        # Two threads may both come here; either of their chains will do.
+        chains = list(self._chains)
+        chains[form] = chain
+        self._chains = tuple(chains)
+        return chain
 
     # -- for the policies ----------------------------------------------------------------------
 

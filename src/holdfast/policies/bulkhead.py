@@ -15,7 +15,7 @@ from holdfast._core.events import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.permits import BulkheadSnapshot, Permits, Place, Waiter
 from holdfast._core.validate import count, number
-from holdfast.policies.gate import Gate
+from holdfast.policies.gate import Gate, Hot
 
 
 class Bulkhead(Gate):
@@ -55,8 +55,6 @@ class Bulkhead(Gate):
         self._permits = Permits(
             count("max_concurrent", max_concurrent), count("max_queue", max_queue, at_least=0)
         )
-        self._take = self._permits.take
-        self._done = self._permits.give_back
         self._max_wait = None if max_wait is None else number("max_wait", max_wait, at_least=0)
 
     def snapshot(self) -> BulkheadSnapshot:
@@ -74,6 +72,10 @@ class Bulkhead(Gate):
         self._wake(permits.resize(limit, queue))
 
     # -- the gate ------------------------------------------------------------------------------
+
+    @property
+    def _machine(self) -> Hot:
+        return self._permits
 
     def _admit(self) -> Place | Rejection | None:
         late = passed(self.name, self._clock)

@@ -17,7 +17,7 @@ from holdfast._core.validate import number, text
 from holdfast.classify import classify, retry_after
 from holdfast.errors import Category, RejectedError
 from holdfast.policies import blocks
-from holdfast.policies.gate import NO_RESULT, Gate
+from holdfast.policies.gate import NO_RESULT, Gate, Hot
 from holdfast.policies.select import Which, matcher
 
 _log = logging.getLogger("holdfast")
@@ -115,8 +115,6 @@ class CircuitBreaker(Gate):
         self._judge_result = on_result
         self._complained = False
         self._circuit = Circuit(self.name, options, self._clock.now(), self._clock.random)
-        self._take = self._take_era
-        self._done = self._returned
         self._plain = on_result is None and slow_call_duration is None
 
     def _adopt(self, name: str) -> None:
@@ -188,7 +186,11 @@ class CircuitBreaker(Gate):
 
     # -- the gate ------------------------------------------------------------------------------
 
-    def _take_era(self) -> Era | None:
+    @property
+    def _machine(self) -> Hot:
+        return self
+
+    def take(self) -> Era | None:
         era = self._circuit.era
         return era if era.free and self._plain else None
 
@@ -203,7 +205,7 @@ class CircuitBreaker(Gate):
                 return self._tell_rejected(permit)
         return permit if self._plain else _Timed(permit, now)
 
-    def _returned(self, permit: Permit | _Timed, result: Any) -> None:
+    def give_back(self, permit: Permit | _Timed, result: Any, /) -> None:
         circuit = self._circuit
         if permit.__class__ is Era:
             # The everyday case, and it cannot change the state: a plain success closes nothing.

@@ -14,12 +14,12 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from types import CoroutineType
 from typing import Any, Final
 
 from holdfast._core.clock import Clock
 from holdfast._core.events import EventHub, FallbackUsed
+from holdfast._core.fork import SharedLock
 from holdfast._core.outcome import Rejection
 from holdfast._core.validate import refuse
 from holdfast.classify import classify
@@ -31,6 +31,9 @@ from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 _log = logging.getLogger("holdfast")
 
 _ABSENT: Final[Any] = object()
+
+_SHARED = SharedLock()
+# All fallbacks: taken when one answers.
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,6 @@ class Fallback(Policy):
         "_failed",
         "_handler",
         "_judge_result",
-        "_lock",
         "_matches",
         "_used",
     )
@@ -97,13 +99,12 @@ class Fallback(Policy):
         self._matches = None if on is None else matcher("on", on)
         self._judge_result = on_result
         self._complained = False
-        self._lock = Lock()
         self._used = 0
         self._failed = 0
 
     def snapshot(self) -> FallbackSnapshot:
         """The fallback's totals at this moment."""
-        with self._lock:
+        with _SHARED.lock:
             return FallbackSnapshot(self.name, self._used, self._failed)
 
     # -- the layers ----------------------------------------------------------------------------
@@ -185,12 +186,12 @@ class Fallback(Policy):
         try:
             yield
         except BaseException as failure:
-            with self._lock:
+            with _SHARED.lock:
                 self._failed += 1
             if failure.__context__ is None and failure is not error:
                 failure.__context__ = error
             raise
-        with self._lock:
+        with _SHARED.lock:
             self._used += 1
         if self._events.active:
             self._events.emit(

@@ -3,14 +3,16 @@
 A gate admits a call and is told how it ended; it never touches the call itself. So one driver
 serves all gates, and two neighbouring gates share one layer, because a coroutine per layer costs
 more than the decisions in it. For the same reason the driver takes over the innermost `Timeout`.
+
+A driver closes over one tuple rather than several variables: thousands of keyed pipelines are bound
+at a time, and each variable of a closure takes a cell.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from holdfast._core.deadline import LIMIT
 from holdfast._core.outcome import Rejection
@@ -31,19 +33,25 @@ NO_RESULT: Final = object()
 """What a block or a stream ends with: there is nothing to judge."""
 
 
+class Hot(Protocol):
+    """The everyday path of a gate."""
+
+    def take(self) -> Any:
+        """A permit if there is nothing to consider; else None, and `Gate._admit` is asked."""
+
+    def give_back(self, permit: Any, result: Any, /) -> Any:
+        """The call of this permit returned this result. An answer is for `Gate._news`."""
+
+
 class Gate(Policy):
     """A policy that admits or refuses calls and learns from how they end."""
 
-    __slots__ = ("_done", "_take")
+    __slots__ = ()
 
-    # These two are attributes and not methods, so that a gate can let the machine's own methods be
-    # called: on the everyday path every frame counts.
-
-    _take: Callable[[], Any]
-    """A permit if there is nothing to consider; else None, and `_admit` is asked."""
-
-    _done: Callable[[Any, Any], Any]
-    """The call of this permit returned this result. What it gives, unless None, is for `_news`."""
+    @property
+    @abstractmethod
+    def _machine(self) -> Hot:
+        """Who takes and settles permits on the everyday path, without a frame in between."""
 
     @abstractmethod
     def _admit(self) -> Any:
@@ -62,20 +70,20 @@ class Gate(Policy):
         """The call raised, was cancelled or was finalised; None: refused further in."""
 
     def _news(self, news: Any) -> None:
-        """Act on what `_done` gave."""
+        """Act on what settling a permit gave."""
 
     def _settle(self, permit: Any, result: Any) -> None:
         """The call returned, off the everyday path."""
         if result.__class__ is Rejection:
             self._failed(permit, None)
         else:
-            news = self._done(permit, result)
+            news = self._machine.give_back(permit, result)
             if news is not None:
                 self._news(news)
 
     def _enter(self) -> Any:
         """A permit, or raise the refusal."""
-        permit = self._take()
+        permit = self._machine.take()
         if permit is None:
             permit = self._admit()
             if permit is None:
@@ -86,7 +94,7 @@ class Gate(Policy):
 
     async def _aenter(self) -> Any:
         """The async twin of `_enter`."""
-        permit = self._take()
+        permit = self._machine.take()
         if permit is None:
             permit = self._admit()
             if permit is None:
@@ -116,10 +124,11 @@ class Gate(Policy):
 
 def one_gate(gate: Gate, inner: Inner, reject: Reject) -> Inner:
     """`inner` behind one gate."""
-    take, done = gate._take, gate._done
+    parts = (gate, gate._machine, inner, reject)
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        permit = take()
+        gate, hot, inner, reject = parts
+        permit = hot.take()
         if permit is None:
             permit = gate._admit()
             if permit is None:
@@ -136,7 +145,7 @@ def one_gate(gate: Gate, inner: Inner, reject: Reject) -> Inner:
         if result.__class__ is Rejection:
             gate._failed(permit, None)
             return result
-        news = done(permit, result)
+        news = hot.give_back(permit, result)
         if news is not None:
             gate._news(news)
         return result
@@ -146,18 +155,18 @@ def one_gate(gate: Gate, inner: Inner, reject: Reject) -> Inner:
 
 def two_gates(outer: Gate, gate: Gate, inner: Inner, reject: Reject) -> Inner:
     """`inner` behind `gate` behind `outer`."""
-    take_outer, done_outer = outer._take, outer._done
-    take, done = gate._take, gate._done
+    parts = (outer, outer._machine, gate, gate._machine, inner, reject)
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        held = take_outer()
+        outer, outer_hot, gate, hot, inner, reject = parts
+        held = outer_hot.take()
         if held is None:
             held = outer._admit()
             if held is None:
                 held = outer._wait()
             if held.__class__ is Rejection:
                 return reject(held)
-        permit = take()
+        permit = hot.take()
         if permit is None:
             permit = _second(outer, held, gate)
             if permit.__class__ is Rejection:
@@ -174,10 +183,10 @@ def two_gates(outer: Gate, gate: Gate, inner: Inner, reject: Reject) -> Inner:
             gate._failed(permit, None)
             outer._failed(held, None)
             return result
-        news = done(permit, result)
+        news = hot.give_back(permit, result)
         if news is not None:
             gate._news(news)
-        news = done_outer(held, result)
+        news = outer_hot.give_back(held, result)
         if news is not None:
             outer._news(news)
         return result
@@ -185,15 +194,13 @@ def two_gates(outer: Gate, gate: Gate, inner: Inner, reject: Reject) -> Inner:
     return guarded
 
 
-def one_gate_async(
-    gate: Gate, inner: Inner, reject: Reject, timeout: tuple[Timeout, Inner] | None
-) -> Inner:
-    """`inner` behind one gate; `timeout` names the Timeout that `inner` is, and what is in it."""
-    take, done = gate._take, gate._done
-    watch, core = _unpack(timeout)
+def one_gate_async(gate: Gate, inner: Inner, reject: Reject, timeout: Timeout | None) -> Inner:
+    """`inner` behind one gate, and inside `timeout`, if one is given."""
+    parts = (gate, gate._machine, inner, reject, timeout)
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        permit = take()
+        gate, hot, inner, reject, timeout = parts
+        permit = hot.take()
         if permit is None:
             permit = gate._admit()
             if permit is None:
@@ -201,25 +208,29 @@ def one_gate_async(
             if permit.__class__ is Rejection:
                 return reject(permit)
         try:
-            if watch is None or LIMIT.get() is not None:
+            if timeout is None:
                 result = await inner(*args, **kwargs)
             else:
-                coroutine = core(*args, **kwargs)
-                if coroutine.__class__ is not CoroutineType:
-                    coroutine = awaited(coroutine)
-                try:
-                    pending = coroutine.send(None)
-                except StopIteration as end:
-                    result = end.value
+                limit = None if LIMIT.get() is None else timeout._left()
+                if limit.__class__ is Rejection:
+                    result = reject(limit)
                 else:
-                    result = await watch(coroutine, pending)
+                    coroutine = inner(*args, **kwargs)
+                    if coroutine.__class__ is not CoroutineType:
+                        coroutine = awaited(coroutine)
+                    try:
+                        pending = coroutine.send(None)
+                    except StopIteration as end:
+                        result = end.value
+                    else:
+                        result = await timeout._watch(coroutine, pending, limit)
         except BaseException as error:
             gate._failed(permit, error)
             raise
         if result.__class__ is Rejection:
             gate._failed(permit, None)
             return result
-        news = done(permit, result)
+        news = hot.give_back(permit, result)
         if news is not None:
             gate._news(news)
         return result
@@ -228,39 +239,42 @@ def one_gate_async(
 
 
 def two_gates_async(
-    outer: Gate, gate: Gate, inner: Inner, reject: Reject, timeout: tuple[Timeout, Inner] | None
+    outer: Gate, gate: Gate, inner: Inner, reject: Reject, timeout: Timeout | None
 ) -> Inner:
     """`inner` behind `gate` behind `outer`; `timeout` as in `one_gate_async`."""
-    take_outer, done_outer = outer._take, outer._done
-    take, done = gate._take, gate._done
-    watch, core = _unpack(timeout)
+    parts = (outer, outer._machine, gate, gate._machine, inner, reject, timeout)
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        held = take_outer()
+        outer, outer_hot, gate, hot, inner, reject, timeout = parts
+        held = outer_hot.take()
         if held is None:
             held = outer._admit()
             if held is None:
                 held = await outer._await()
             if held.__class__ is Rejection:
                 return reject(held)
-        permit = take()
+        permit = hot.take()
         if permit is None:
             permit = await _second_async(outer, held, gate)
             if permit.__class__ is Rejection:
                 return reject(permit)
         try:
-            if watch is None or LIMIT.get() is not None:
+            if timeout is None:
                 result = await inner(*args, **kwargs)
             else:
-                coroutine = core(*args, **kwargs)
-                if coroutine.__class__ is not CoroutineType:
-                    coroutine = awaited(coroutine)
-                try:
-                    pending = coroutine.send(None)
-                except StopIteration as end:
-                    result = end.value
+                limit = None if LIMIT.get() is None else timeout._left()
+                if limit.__class__ is Rejection:
+                    result = reject(limit)
                 else:
-                    result = await watch(coroutine, pending)
+                    coroutine = inner(*args, **kwargs)
+                    if coroutine.__class__ is not CoroutineType:
+                        coroutine = awaited(coroutine)
+                    try:
+                        pending = coroutine.send(None)
+                    except StopIteration as end:
+                        result = end.value
+                    else:
+                        result = await timeout._watch(coroutine, pending, limit)
         except BaseException as error:
             gate._failed(permit, error)
             outer._failed(held, error)
@@ -269,21 +283,15 @@ def two_gates_async(
             gate._failed(permit, None)
             outer._failed(held, None)
             return result
-        news = done(permit, result)
+        news = hot.give_back(permit, result)
         if news is not None:
             gate._news(news)
-        news = done_outer(held, result)
+        news = outer_hot.give_back(held, result)
         if news is not None:
             outer._news(news)
         return result
 
     return guarded
-
-
-def _unpack(timeout: tuple[Timeout, Inner] | None) -> tuple[Inner | None, Inner]:
-    if timeout is None:
-        return None, raise_rejection
-    return timeout[0]._watch, timeout[1]
 
 
 def _second(outer: Gate, held: Any, gate: Gate) -> Any:

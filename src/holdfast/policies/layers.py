@@ -37,19 +37,21 @@ def bind_sync(policies: Sequence[Policy], inner: Inner, reject: Reject) -> Inner
 def bind_async(policies: Sequence[Policy], inner: Inner, reject: Reject) -> Inner:
     """The async twin of `bind_sync`."""
     rest = list(policies)
-    timeout: tuple[Timeout, Inner] | None = None
+    timeout: Timeout | None = None
+    if len(rest) > 1 and isinstance(rest[-1], Timeout) and isinstance(rest[-2], Gate):
+        timeout = rest.pop()  # type: ignore[assignment]
+    innermost = True
     while rest:
         policy = rest.pop()
         if isinstance(policy, Timeout):
-            innermost = len(rest) == len(policies) - 1
-            timeout = (policy, inner) if innermost else None
             inner = policy._bind_limit(inner, reject, publish=not innermost)
-            continue
-        if not isinstance(policy, Gate):
+        elif not isinstance(policy, Gate):
             inner = policy._bind_async(inner, reject)
         elif rest and isinstance(rest[-1], Gate):
             inner = two_gates_async(rest.pop(), policy, inner, reject, timeout)  # type: ignore[arg-type]
+            timeout = None
         else:
             inner = one_gate_async(policy, inner, reject, timeout)
-        timeout = None
+            timeout = None
+        innermost = False
     return inner

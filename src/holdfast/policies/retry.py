@@ -28,6 +28,8 @@ _log = logging.getLogger("holdfast")
 RETRIED = frozenset({Category.TRANSIENT, Category.TIMEOUT, Category.OVERLOAD})
 """What is retried unless told otherwise."""
 
+DEFAULT_BACKOFF = Backoff()
+
 OWN_BUDGET = Budget()
 """Stands for "a budget of its own" in the signature of `Retry`; never drawn upon."""
 
@@ -102,7 +104,7 @@ class Retry(Policy):
     ) -> None:
         super().__init__(name, clock, events)
         if backoff is None:
-            backoff = Backoff()
+            backoff = DEFAULT_BACKOFF
         elif not isinstance(backoff, Backoff):
             raise refuse("backoff", backoff, "a Backoff")
         if budget is not None and not isinstance(budget, Budget):
@@ -142,13 +144,12 @@ class Retry(Policy):
     # -- the layers ----------------------------------------------------------------------------
 
     def _bind_sync(self, inner: Inner, reject: Reject) -> Inner:
-        clock, tally, plain, untimed = self._clock, self._tally, self._plain, self._untimed
-        wins, budget = tally.wins, tally.budget
-        won = wins.append
+        parts = (self, self._tally, inner, reject)
 
         def retrying(*args: Any, **kwargs: Any) -> Any:
+            self, tally, inner, reject = parts
             if LIMIT.get() is not None:
-                late = passed(self.name, clock)
+                late = passed(self.name, self._clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
             scope = _scope.get()
@@ -156,7 +157,7 @@ class Retry(Policy):
             if not nested:
                 scope = [True]
                 _scope.set(scope)
-            started = 0.0 if untimed else clock.now()
+            started = 0.0 if self._untimed else self._clock.now()
             call: _Call | None = None
             try:
                 while True:
@@ -175,11 +176,13 @@ class Retry(Policy):
                             raise
                     else:
                         if call is None:
-                            if plain and result.__class__ is not Rejection:
+                            if self._plain and result.__class__ is not Rejection:
                                 # As `RetryTally.first_try`, without the price of calling it.
-                                won(None)
+                                wins = tally.wins
+                                wins.append(None)
                                 if len(wins) > MOST_WINS:
                                     tally.fold()
+                                budget = tally.budget
                                 if budget is not None and not budget.full:
                                     budget.deposit()
                                 return result
@@ -193,7 +196,7 @@ class Retry(Policy):
                             if real is not None:
                                 raise real
                             return result
-                    clock.sleep(delay)
+                    self._clock.sleep(delay)
             finally:
                 if not nested:
                     scope[0] = False
@@ -201,13 +204,12 @@ class Retry(Policy):
         return retrying
 
     def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
-        clock, tally, plain, untimed = self._clock, self._tally, self._plain, self._untimed
-        wins, budget = tally.wins, tally.budget
-        won = wins.append
+        parts = (self, self._tally, inner, reject)
 
         async def retrying(*args: Any, **kwargs: Any) -> Any:
+            self, tally, inner, reject = parts
             if LIMIT.get() is not None:
-                late = passed(self.name, clock)
+                late = passed(self.name, self._clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
             scope = _scope.get()
@@ -215,7 +217,7 @@ class Retry(Policy):
             if not nested:
                 scope = [True]
                 _scope.set(scope)
-            started = 0.0 if untimed else clock.now()
+            started = 0.0 if self._untimed else self._clock.now()
             call: _Call | None = None
             try:
                 while True:
@@ -232,11 +234,13 @@ class Retry(Policy):
                             raise
                     else:
                         if call is None:
-                            if plain and result.__class__ is not Rejection:
+                            if self._plain and result.__class__ is not Rejection:
                                 # As `RetryTally.first_try`, without the price of calling it.
-                                won(None)
+                                wins = tally.wins
+                                wins.append(None)
                                 if len(wins) > MOST_WINS:
                                     tally.fold()
+                                budget = tally.budget
                                 if budget is not None and not budget.full:
                                     budget.deposit()
                                 return result
@@ -250,7 +254,7 @@ class Retry(Policy):
                             if real is not None:
                                 raise real
                             return result
-                    await clock.asleep(delay)
+                    await self._clock.asleep(delay)
             finally:
                 if not nested:
                     scope[0] = False

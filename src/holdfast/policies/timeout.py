@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
 from holdfast._core.events import CallTimedOut, EventHub
+from holdfast._core.fork import SharedLock
 from holdfast._core.outcome import Rejection
 from holdfast._core.validate import count, number, refuse
 from holdfast.errors import CallTimeoutError
@@ -49,6 +50,10 @@ class TimeoutSnapshot:
     seconds: float
     timed_out_total: int
     abandoned: int
+
+
+_SHARED = SharedLock()
+# All timeouts: taken when one runs out.
 
 
 class Timeout(Policy):
@@ -80,7 +85,7 @@ class Timeout(Policy):
     """
 
     kind = "timeout"
-    __slots__ = ("_abandoned", "_lock", "_max_abandoned", "_sync", "_timed_out", "seconds")
+    __slots__ = ("_abandoned", "_max_abandoned", "_sync", "_timed_out", "seconds")
 
     def __init__(
         self,
@@ -98,13 +103,12 @@ class Timeout(Policy):
             raise refuse("sync", sync, "'deadline' or 'thread'")
         self._sync = sync
         self._max_abandoned = count("max_abandoned", max_abandoned)
-        self._lock = threading.Lock()
         self._abandoned = 0
         self._timed_out = 0
 
     def snapshot(self) -> TimeoutSnapshot:
         """The timeout at this moment."""
-        with self._lock:
+        with _SHARED.lock:
             return TimeoutSnapshot(self.name, self.seconds, self._timed_out, self._abandoned)
 
     # -- the layers ----------------------------------------------------------------------------
@@ -142,18 +146,14 @@ class Timeout(Policy):
 
     def _bind_limit(self, inner: Inner, reject: Reject, *, publish: bool) -> Inner:
         """The async layer; with `publish` the limit is the ambient deadline of what is inside."""
-        clock, seconds = self._clock, self.seconds
 
         async def limited(*args: Any, **kwargs: Any) -> Any:
-            limit = None
-            outer = LIMIT.get()
-            if outer is not None:
-                late = passed(self.name, clock)
-                if late is not None:
-                    return reject(self._tell_rejected(late))
-                left = outer - clock.now()
-                limit = left if left < seconds else None
-            token = LIMIT.set(clock.now() + (limit or seconds)) if publish else None
+            limit = None if LIMIT.get() is None else self._left()
+            if limit.__class__ is Rejection:
+                return reject(limit)
+            token = None
+            if publish:
+                token = LIMIT.set(self._clock.now() + (limit or self.seconds))
             try:
                 coroutine = inner(*args, **kwargs)
                 if coroutine.__class__ is not CoroutineType:
@@ -178,6 +178,15 @@ class Timeout(Policy):
     def _bind_async_generator(self, inner: Inner) -> Inner:
         run = self._bind_async(_same, raise_rejection)
         return guard_async(inner, lambda call: _AsyncLimited(run, call))
+
+    def _left(self) -> float | Rejection | None:
+        """Seconds until the ambient deadline, if it is nearer than our own limit."""
+        late = passed(self.name, self._clock)
+        if late is not None:
+            return self._tell_rejected(late)
+        outer = LIMIT.get()
+        left = self.seconds if outer is None else outer - self._clock.now()
+        return left if left < self.seconds else None
 
     # -- waiting, with the timer running -------------------------------------------------------
 
@@ -219,7 +228,7 @@ class Timeout(Policy):
 
     def _expired(self, limit: float) -> CallTimeoutError:
         """Count and tell that time is up; the error to raise."""
-        with self._lock:
+        with _SHARED.lock:
             self._timed_out += 1
         if self._events.active:
             self._events.emit(CallTimedOut(name=self.name, at=self._clock.wall(), seconds=limit))
@@ -229,7 +238,7 @@ class Timeout(Policy):
         self, inner: Inner, args: tuple[Any, ...], kwargs: dict[str, Any], reject: Reject
     ) -> Any:
         """Run the call in a thread of its own and leave that behind when time is up."""
-        with self._lock:
+        with _SHARED.lock:
             if self._abandoned >= self._max_abandoned:
                 full = Rejection("timeout", self.name, "too many abandoned calls still run")
             else:
@@ -248,7 +257,7 @@ class Timeout(Policy):
         try:
             self._clock.wait(work.finished, limit)
         finally:
-            with self._lock:
+            with _SHARED.lock:
                 if not work.done:
                     work.abandoned = True
                     self._abandoned += 1
@@ -262,7 +271,7 @@ class Timeout(Policy):
 
     def _work_off(self, work: _Work) -> None:
         work.run()
-        with self._lock:
+        with _SHARED.lock:
             work.done = True
             if work.abandoned:
                 self._abandoned -= 1

@@ -89,9 +89,11 @@ class Connection:
                 link.forget_timers()
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
-            for side in self._sockets:
-                close(side, reset=self._reset)
+            try:
+                await asyncio.wait(tasks)
+            finally:  # also when the proxy stops at this very moment
+                for side in self._sockets:
+                    close(side, reset=self._reset)
 
 
 class Link:

@@ -113,7 +113,7 @@ class Server:
         except OSError:  # the client has left already, or no file descriptor is free
             self._loop.call_later(ACCEPT_PAUSE, self._watch)
             return
-        client.setblocking(False)
+        _send_at_once(client)
         self._traffic.accepted += 1
         task = self._loop.create_task(self._carry(client))
         self._carriers.add(task)
@@ -131,9 +131,6 @@ class Server:
         except OSError:
             close(client, reset=True)  # as near to "refused" as an accepted connection gets
             return
-        for side in (client, upstream):
-            if side.family != socket.AF_UNIX:
-                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(client, upstream, self._traffic)
         self._connections.add(connection)
         try:
@@ -146,7 +143,7 @@ class Server:
         failure: OSError = ConnectionRefusedError()
         for family, address in self._targets:
             side = socket.socket(family, socket.SOCK_STREAM)
-            side.setblocking(False)
+            _send_at_once(side)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await self._loop.sock_connect(side, address)
@@ -174,6 +171,13 @@ def _listen_beside(reservation: socket.socket) -> socket.socket:
     listener.setblocking(False)
     listener.listen(BACKLOG)
     return listener
+
+
+def _send_at_once(side: socket.socket) -> None:
+    """No blocking, and no waiting for more to send (Nagle's algorithm) that would undo slices."""
+    side.setblocking(False)
+    if side.family != socket.AF_UNIX:
+        side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _bind(family: int, address: Any, *, share: bool) -> socket.socket:

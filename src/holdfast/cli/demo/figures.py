@@ -62,7 +62,7 @@ class Record:
 class Figures:
     """One variant in figures: shares from 0 to 1, times in seconds, loads in requests per second.
 
-    `recovery` is None when the variant did not recover while it was watched.
+    `recovery` is None when the variant did not recover in the `watched` seconds after the outage.
     """
 
     requests: int
@@ -74,6 +74,7 @@ class Figures:
     load_healthy: float
     load_outage: float
     recovery: float | None
+    watched: float
 
     @property
     def usable(self) -> float:
@@ -102,6 +103,7 @@ def figures(record: Record, outage: tuple[float, float], end: float) -> Figures:
         load_healthy=load(record.readings, 0.0, begins),
         load_outage=load(record.readings, begins, ends),
         recovery=recovery(answers, ends, end),
+        watched=max(0.0, end - ends - STEADY_FOR),
     )
 
 
@@ -127,7 +129,9 @@ def _seen(readings: Sequence[Reading], at: float) -> float:
     for after in readings:
         if after.at >= at:
             span = after.at - before.at
-            return before.seen + (after.seen - before.seen) * ((at - before.at) / span if span else 1)
+            return before.seen + (after.seen - before.seen) * (
+                (at - before.at) / span if span else 1
+            )
         before = after
     return before.seen
 

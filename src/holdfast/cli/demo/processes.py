@@ -44,7 +44,8 @@ class Server:
         while time.monotonic() < give_up:
             if self.process.poll() is not None:
                 raise DemoError(
-                    f"the {self.name} ended with code {self.process.returncode}:{self._last_words()}"
+                    f"the {self.name} ended with code {self.process.returncode}:"
+                    + self._last_words()
                 )
             try:
                 if httpx.get(f"{self.url}/health", timeout=1.0).is_success:

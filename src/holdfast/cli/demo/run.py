@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from holdfast.cli.demo.figures import figures
 from holdfast.cli.demo.report import Report
 from holdfast.cli.demo.schedule import Phase, Schedule, standard
-from holdfast.cli.demo.screen import HeadlessScreen, LiveScreen, Screen, consoles
+from holdfast.cli.demo.screen import Show, consoles, live_screen, plain_screen
 from holdfast.cli.demo.site import VARIANTS, Site, running
 from holdfast.cli.demo.targets import judge
 from holdfast.cli.demo.traffic import Clock, send_traffic, watch_load
@@ -27,13 +27,13 @@ def run_demo(seconds: float, rate: float, seed: int, *, live: bool, as_json: boo
     talk, result = consoles(as_json)
     talk.print(f"starting {2 * len(VARIANTS)} processes and {len(VARIANTS)} fault proxies …")
     with running(list(VARIANTS), seed) as sites:
-        screen: Screen
-        if live and talk.is_terminal:
-            screen = LiveScreen(talk, schedule, rate, sites)
-        else:
-            screen = HeadlessScreen(talk, schedule, rate, sites)
-        with screen:
-            asyncio.run(direct(sites, schedule, rate, seed, screen.show))
+        screen = (
+            live_screen(talk, schedule, rate, sites)
+            if live and talk.is_terminal
+            else plain_screen(talk, schedule, sites)
+        )
+        with screen as show:
+            asyncio.run(direct(sites, schedule, rate, seed, show))
     report = make_report(sites, schedule, rate, seed)
     if as_json:
         result.print_json(data=report.as_data())
@@ -55,7 +55,7 @@ async def direct(
     schedule: Schedule,
     rate: float,
     seed: int,
-    show: Callable[[float], None],
+    show: Show,
 ) -> None:
     """Send the traffic through the outage; returns when the last answer is in."""
     loop = asyncio.get_running_loop()
@@ -95,7 +95,7 @@ def _enter(phase: Phase, sites: Sequence[Site]) -> None:
         site.suffer(phase.toxic)
 
 
-async def _keep_showing(clock: Clock, show: Callable[[float], None]) -> None:
+async def _keep_showing(clock: Clock, show: Show) -> None:
     while True:
         show(clock())
         await asyncio.sleep(0.25)

@@ -60,9 +60,7 @@ def running(variants: Sequence[str], seed: int) -> Generator[list[Site]]:
 
 
 def _start(variant: str, directory: Path, seed: int, stack: ExitStack) -> Site:
-    users = stack.enter_context(
-        server(f"user service of {variant}", "user_service", directory)
-    )
+    users = stack.enter_context(server(f"user service of {variant}", "user_service", directory))
     address = urlsplit(users.url)
     try:
         proxy = stack.enter_context(

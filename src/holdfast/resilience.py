@@ -1,0 +1,211 @@
+"""The container: one object that a program makes at its start and hands to whoever needs it.
+
+It gathers what would otherwise be globals: the settings, the event hub, the services, and the
+pipelines that are worth a name. In return one `snapshot()` shows them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from holdfast._core.circuit import CircuitSnapshot
+from holdfast._core.clock import AMBIENT, Clock
+from holdfast._core.events import EVENTS, EventHub
+from holdfast._core.permits import BulkheadSnapshot
+from holdfast._core.tally import RetrySnapshot
+from holdfast._registry import Registry
+from holdfast.errors import ConfigurationError
+from holdfast.keyed import Keyed, KeyedSnapshot
+from holdfast.policies.base import Policy
+from holdfast.policies.fallback import FallbackSnapshot
+from holdfast.policies.pipeline import Pipeline
+from holdfast.policies.timeout import TimeoutSnapshot
+from holdfast.retry_service import RetryService
+from holdfast.service_statistics import ServiceStatistics
+from holdfast.settings import Settings
+
+S = TypeVar("S")
+PolicyT = TypeVar("PolicyT", bound=Policy)
+
+KNOWN: Final = (
+    RetrySnapshot,
+    CircuitSnapshot,
+    BulkheadSnapshot,
+    TimeoutSnapshot,
+    FallbackSnapshot,
+)
+MOST_NAMES: Final = 1_000
+"""Pipelines, and families of keyed pipelines, that a container takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResilienceSnapshot:
+    """Everything a container knows, at one moment (`at`, in Unix seconds).
+
+    The policies stand by kind, those of pipelines first. `others` are the snapshots of policies
+    that Holdfast does not know. Keyed pipelines are counted, not listed: there may be many.
+    """
+
+    at: float
+    retries: tuple[RetrySnapshot, ...]
+    breakers: tuple[CircuitSnapshot, ...]
+    bulkheads: tuple[BulkheadSnapshot, ...]
+    timeouts: tuple[TimeoutSnapshot, ...]
+    fallbacks: tuple[FallbackSnapshot, ...]
+    others: tuple[Any, ...]
+    keyed: tuple[KeyedSnapshot, ...]
+    statistics: tuple[ServiceStatistics, ...]
+
+
+class Resilience:
+    """The services and the named pipelines of one program, for dependency injection.
+
+    Args:
+        settings: default `Settings()`, whatever the environment says; see `from_env`.
+        clock: for tests.
+        events: the hub that policies of this container emit to. Default: one of its own, whose
+            events also reach the listeners of the whole process.
+
+    Attributes:
+        settings: as given.
+        events: the hub; subscribe here to hear of this container only.
+        retry: the `RetryService`.
+
+    Raises:
+        ConfigurationError: (from `pipeline` and `keyed`) a name is used for something else, or is
+            one too many, or the container is closed.
+
+    Usable at once; ``with`` and ``async with`` close it at the end, and may open it again. Thread
+    safe.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        events: EventHub | None = None,
+    ) -> None:
+        self.settings: Final = Settings() if settings is None else settings
+        self.events: Final = EventHub(EVENTS) if events is None else events
+        self._clock = AMBIENT if clock is None else clock
+        self.retry: Final = RetryService(self.settings, clock=self._clock, events=self.events)
+        self._pipelines: Registry[Pipeline] = Registry("pipeline", MOST_NAMES)
+        self._keyed: Registry[Keyed[Any]] = Registry("keyed", MOST_NAMES)
+        self._closed = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Resilience:
+        """A container with the settings of `environ`, by default the process's environment.
+
+        Raises:
+            ConfigurationError: one or more variables cannot be used; all of them are named.
+        """
+        return cls(Settings.from_env(environ))
+
+    def pipeline(self, name: str, *policies: Policy) -> Pipeline:
+        """Make the pipeline of this name, or, without policies, find it.
+
+        Its policies emit to this container's hub, unless they were given one of their own.
+        """
+        if not policies:
+            return self._pipelines.find(name)
+        self._refuse_if_closed()
+        return self._pipelines.get(name, policies, lambda: self._join(Pipeline(name, *policies)))
+
+    def keyed(
+        self,
+        name: str,
+        factory: Callable[[str], PolicyT] | None = None,
+        *,
+        max_keys: int = 10_000,
+        idle: float = 300.0,
+    ) -> Keyed[PolicyT]:
+        """Make the `Keyed` of this name, or, without a factory, find it.
+
+        Its policies emit to this container's hub, unless they were given one of their own.
+        """
+        if factory is None:
+            return self._keyed.find(name)
+        self._refuse_if_closed()
+        make_one = factory
+
+        def make() -> Keyed[PolicyT]:
+            return Keyed(
+                name,
+                lambda key: self._join(make_one(key)),
+                max_keys=max_keys,
+                idle=idle,
+                clock=self._clock,
+            )
+
+        return self._keyed.get(name, (factory, max_keys, idle), make)
+
+    def snapshot(self) -> ResilienceSnapshot:
+        """Everything at this moment, without the settings: there may be secrets in them."""
+        pipelines = self._pipelines.all()
+        policies = [part for pipeline in pipelines for part in pipeline.policies]
+        policies += self.retry.policies()
+        # A policy that several pipelines share is one policy.
+        shots = [policy.snapshot() for policy in dict.fromkeys(policies)]
+        return ResilienceSnapshot(
+            at=self._clock.wall(),
+            retries=_only(RetrySnapshot, shots),
+            breakers=_only(CircuitSnapshot, shots),
+            bulkheads=_only(BulkheadSnapshot, shots),
+            timeouts=_only(TimeoutSnapshot, shots),
+            fallbacks=_only(FallbackSnapshot, shots),
+            others=tuple(shot for shot in shots if not isinstance(shot, KNOWN)),
+            keyed=tuple(keyed.snapshot() for keyed in self._keyed.all()),
+            statistics=self.retry.statistics(),
+        )
+
+    # -- the lifespan --------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take no more pipelines. What exists goes on working; closing twice is fine."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        self._closed = False
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ConfigurationError(
+                "this Resilience is closed: make pipelines before, or enter it again"
+            )
+
+    def _join(self, policy: PolicyT) -> PolicyT:
+        """Let a policy that emits to the hub of the process emit to ours, which tells that one."""
+        if isinstance(policy, Policy):
+            for part in policy._parts():
+                if part._events is EVENTS:
+                    part._events = self.events
+        return policy
+
+
+def _only(kind: type[S], shots: Iterable[object]) -> tuple[S, ...]:
+    return tuple(shot for shot in shots if isinstance(shot, kind))
