@@ -33,11 +33,15 @@ class Registry(Generic[T]):
         """The thing of this name, made (outside of the lock) if it is new.
 
         Raises:
-            ConfigurationError: it exists with other options, or it is one too many.
+            ConfigurationError: the name is not printable text, exists with other options, or is one
+                too many.
         """
+        if name.__class__ is not str:
+            text("name", name)
         with self._lock:
             known = self._things.get(name)
         if known is None:
+            text("name", name)
             made = (options, make())
             with self._lock:
                 if name not in self._things and len(self._things) >= self._limit:
@@ -46,7 +50,7 @@ class Registry(Generic[T]):
                         f"{self._what} kind already. Name what is called, such as 'user-db', not "
                         "single calls or users; for something per key there is Keyed"
                     )
-                known = self._things.setdefault(text("name", name), made)
+                known = self._things.setdefault(name, made)
         if known[0] != options:
             raise ConfigurationError(
                 f"{self._what} {name!r} exists with {known[0]!r} and is now asked for with "

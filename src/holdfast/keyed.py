@@ -20,6 +20,7 @@ import functools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from threading import Event, Lock, get_ident
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
@@ -128,7 +129,7 @@ class Keyed(Generic[PolicyT]):
         self._leaving: dict[str, _Entry[PolicyT]] = {}
         self._making: dict[str, _Making] = {}
         self._due = 0.0  # no policy becomes idle before this time
-        self._full_until = float("-inf")
+        self._full_until = -inf
         self._created = 0
         self._retired = 0
         self._refused = 0
@@ -285,7 +286,7 @@ class Keyed(Generic[PolicyT]):
                 return
             looks = 0 if now < self._full_until else len(self._there)
         for _ in range(looks):
-            if self._retire_head(now, float("-inf")):
+            if self._retire_head(now):
                 return
         with self._lock:
             self._refused += 1
@@ -294,7 +295,7 @@ class Keyed(Generic[PolicyT]):
         reason = f"each of {self._max_keys} policies holds something"
         raise RejectedError("keyed", self._name, reason, PAUSE)
 
-    def _retire_head(self, now: float, idle: float) -> bool | None:
+    def _retire_head(self, now: float, idle: float = -inf) -> bool | None:
         """Was the longest unused policy retired? None if there is none, or not idle for so long.
 
         One that holds something counts as used instead.

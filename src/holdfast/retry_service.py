@@ -116,7 +116,7 @@ class RetryService:
             name: of the dependency; all calls with this name share one retry budget.
             attempts, backoff, on, max_elapsed: as for `Retry`.
         """
-        retry = self._retry(name, RetryOptions(attempts, backoff, on, max_elapsed))
+        retry = self._retry(operation, name, RetryOptions(attempts, backoff, on, max_elapsed))
         return await retry.acall(operation)
 
     def execute_with_retry_sync(
@@ -130,7 +130,7 @@ class RetryService:
         max_elapsed: float | None = None,
     ) -> T:
         """The sync twin of `execute_with_retry`: waits block the thread."""
-        retry = self._retry(name, RetryOptions(attempts, backoff, on, max_elapsed))
+        retry = self._retry(operation, name, RetryOptions(attempts, backoff, on, max_elapsed))
         return retry.call(operation)
 
     async def execute_with_circuit_breaker(
@@ -160,7 +160,7 @@ class RetryService:
             on: which exceptions are failures, as for `CircuitBreaker`.
         """
         options = self._breaker_options(failure_threshold, timeout, reset_timeout, window, on)
-        return await self._breaker(name, options).acall(operation)
+        return await self._breaker(operation, name, options).acall(operation)
 
     def execute_with_circuit_breaker_sync(
         self,
@@ -178,7 +178,7 @@ class RetryService:
         Nothing can interrupt a plain function: `timeout` is the ambient `deadline` inside it.
         """
         options = self._breaker_options(failure_threshold, timeout, reset_timeout, window, on)
-        return self._breaker(name, options).call(operation)
+        return self._breaker(operation, name, options).call(operation)
 
     async def execute_with_bulkhead(
         self,
@@ -198,7 +198,9 @@ class RetryService:
             max_queue: calls that may wait for a place, at least 0. Default 100.
             max_wait: seconds that one may wait, at least 0. Default None: until its deadline.
         """
-        bulkhead = self._bulkhead(name, BulkheadOptions(max_concurrent, max_queue, max_wait))
+        bulkhead = self._bulkhead(
+            operation, name, BulkheadOptions(max_concurrent, max_queue, max_wait)
+        )
         return await bulkhead.acall(operation)
 
     def execute_with_bulkhead_sync(
@@ -211,7 +213,9 @@ class RetryService:
         max_wait: float | None = None,
     ) -> T:
         """The sync twin of `execute_with_bulkhead`: waiting for a place blocks the thread."""
-        bulkhead = self._bulkhead(name, BulkheadOptions(max_concurrent, max_queue, max_wait))
+        bulkhead = self._bulkhead(
+            operation, name, BulkheadOptions(max_concurrent, max_queue, max_wait)
+        )
         return bulkhead.call(operation)
 
     # -- looking in ----------------------------------------------------------------------------
@@ -235,11 +239,12 @@ class RetryService:
     def _everything(self) -> list[_Protected[Any]]:
         return [*self._retries.all(), *self._breakers.all(), *self._bulkheads.all()]
 
-    def _retry(self, name: str, options: RetryOptions) -> _Protected[Retry]:
+    def _retry(self, operation: object, name: str, options: RetryOptions) -> _Protected[Retry]:
         def make() -> _Protected[Retry]:
             retry = Retry(name, **options._asdict(), clock=self._clock, events=self._events)
             return _Protected(retry, retry.kind, self._clock)
 
+        _check_operation(operation)
         return self._retries.get(name, options, make)
 
     def _breaker_options(
@@ -259,7 +264,9 @@ class RetryService:
             on,
         )
 
-    def _breaker(self, name: str, options: BreakerOptions) -> _Protected[Pipeline]:
+    def _breaker(
+        self, operation: object, name: str, options: BreakerOptions
+    ) -> _Protected[Pipeline]:
         def make() -> _Protected[Pipeline]:
             breaker = CircuitBreaker(
                 name,
@@ -276,13 +283,17 @@ class RetryService:
                 parts.append(Timeout(limit, name, clock=self._clock, events=self._events))
             return _Protected(Pipeline(name, *parts), breaker.kind, self._clock)
 
+        _check_operation(operation)
         return self._breakers.get(name, options, make)
 
-    def _bulkhead(self, name: str, options: BulkheadOptions) -> _Protected[Bulkhead]:
+    def _bulkhead(
+        self, operation: object, name: str, options: BulkheadOptions
+    ) -> _Protected[Bulkhead]:
         def make() -> _Protected[Bulkhead]:
             bulkhead = Bulkhead(name, **options._asdict(), clock=self._clock, events=self._events)
             return _Protected(bulkhead, bulkhead.kind, self._clock)
 
+        _check_operation(operation)
         return self._bulkheads.get(name, options, make)
 
 
@@ -297,6 +308,7 @@ class _Protected(Generic[PolicyT]):
         self._clock = clock
 
     async def acall(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Await the operation under the policy, and count it."""
         started, attempts, error = self._clock.now(), 0, None
 
         async def attempt() -> T:
@@ -320,6 +332,7 @@ class _Protected(Generic[PolicyT]):
             del error  # a frame that keeps its own exception is garbage only a collector finds
 
     def call(self, operation: Callable[[], T]) -> T:
+        """The sync twin of `acall`."""
         started, attempts, error = self._clock.now(), 0, None
 
         def attempt() -> T:
@@ -335,3 +348,8 @@ class _Protected(Generic[PolicyT]):
         finally:
             self.tally.record(attempts, started, error)
             del error
+
+
+def _check_operation(operation: object) -> None:
+    if not callable(operation):
+        raise TypeError(f"operation must be a function without arguments, not {operation!r}")

@@ -95,26 +95,26 @@ class Tally:
             # Numbers about a call must never cost its result.
             if not self._complained:
                 self._complained = True
-                _log.exception("the statistics of %s %r miss a call", self._kind, self._name)
+                _log.exception(
+                    "the statistics of %s %r miss a part of a call", self._kind, self._name
+                )
 
     def _record(self, attempts: int, seconds: float, error: BaseException | None) -> None:
-        failure = isinstance(error, Exception) and not isinstance(error, RejectedError)
-        category = classify(error) if isinstance(error, Exception) and failure else None
+        rejected = isinstance(error, RejectedError)
+        failure = isinstance(error, Exception) and not rejected
+        category = classify(error) if error is not None and failure else Category.UNKNOWN
         with self._lock:
             self._attempts += attempts
+            self._rejected += rejected
             if error is None:
                 self._successes += 1
-            elif category is not None:
+            elif failure:
                 self._failures[category] = self._failures.get(category, 0) + 1
                 self._last_error = type(error).__qualname__
                 self._last_error_at = self._clock.wall()
-            elif isinstance(error, RejectedError):
-                self._rejected += 1
-                return
-            else:
+            elif not rejected:
                 self._cancelled += 1
-                return
-            if attempts:
+            if attempts and (error is None or failure):
                 if self._sketch is None:
                     self._sketch = Sketch()
                 self._sketch.add(seconds)

@@ -24,7 +24,7 @@ class PermitsMachine(RuleBasedStateMachine):
         self.holders: list[Waiter | Place] = []
         self.line: deque[Waiter] = deque()
         self.from_the_parent: list[Place] = []
-        self.admitted = self.rejected = self.waited = self.longest = 0
+        self.rejected = self.waited = self.longest = 0
         self.most = limit
         """More may hold a place than the limit says only after it was lowered."""
 
@@ -34,7 +34,6 @@ class PermitsMachine(RuleBasedStateMachine):
         while self.line and len(self.holders) < self.limit:
             expected.append(self.line.popleft())
             self.holders.append(expected[-1])
-            self.admitted += 1
         assert woken == expected
         assert all(waiter.granted is self.permits.place for waiter in woken)
 
@@ -55,7 +54,6 @@ class PermitsMachine(RuleBasedStateMachine):
         assert (place is not None) is free
         if place is not None:
             self.holders.append(place)
-            self.admitted += 1
 
     @rule()
     def enqueue(self) -> None:
@@ -65,7 +63,6 @@ class PermitsMachine(RuleBasedStateMachine):
             assert joined
             assert waiter.granted is self.permits.place
             self.holders.append(waiter)
-            self.admitted += 1
         elif len(self.line) < self.max_queue:
             assert joined
             assert waiter.granted is None
@@ -105,6 +102,11 @@ class PermitsMachine(RuleBasedStateMachine):
         if again:
             assert self.permits.abandon(waiter) is None
 
+    @rule()
+    def turn_away(self) -> None:
+        self.permits.count_rejection()
+        self.rejected += 1
+
     @rule(limit=sizes, max_queue=queues)
     def resize(self, limit: int, max_queue: int) -> None:
         woken = self.permits.resize(limit, max_queue)
@@ -122,7 +124,6 @@ class PermitsMachine(RuleBasedStateMachine):
         if locked:
             with self.permits._lock:
                 assert self.permits.orphan(left) == []
-            assert self.permits.orphans == [left]
             woken = self.permits.take_orphans()
         else:
             woken = self.permits.orphan(left)
@@ -140,7 +141,7 @@ class PermitsMachine(RuleBasedStateMachine):
         """In a child nobody holds a place, nobody waits, and the parent's permits are void."""
         self.from_the_parent = [self.place_of(holder) for holder in self.holders]
         with self.permits._lock:
-            self.permits.orphans.append(self.permits.place)
+            self.permits.orphan(self.permits.place)
             self.permits._after_fork()
         self.holders.clear()
         self.line.clear()
@@ -161,7 +162,6 @@ class PermitsMachine(RuleBasedStateMachine):
         assert (shown.name, shown.limit, shown.max_queue) == ("dep", self.limit, self.max_queue)
         assert shown.active == self.permits.active == len(self.holders)
         assert shown.queued == len(self.line)
-        assert shown.admitted_total == self.admitted
         assert shown.rejected_total == self.rejected
         assert shown.waited_total == self.waited
         assert shown.longest_queue == self.longest

@@ -135,7 +135,7 @@ BREAKER = (
         snapshot={"state": State.CLOSED, "successes_total": 2},
     ),
     Case(
-        "a broken predicate leaves the defaults in force",
+        "a broken predicate of a breaker leaves the defaults in force",
         breaker(on=broken),
         [fails(0), fails(1), refused(2)],
     ),

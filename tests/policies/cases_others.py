@@ -180,17 +180,17 @@ def answer(handler: Any = None, **options: Any):
     return lambda: [Fallback(handler, **options)]
 
 
-def _explain(error: Exception, argument: str) -> str:
-    assert argument == ARGUMENT
+def _explain(error: Exception, *arguments: Any) -> str:
+    assert arguments[-1] == ARGUMENT
     return f"instead of {type(error).__name__}"
 
 
-def _name_result(error: Exception, argument: str) -> str:
+def _name_result(error: Exception, *arguments: Any) -> str:
     assert isinstance(error, UnwantedResultError)
     return f"instead of {error.result}"
 
 
-def _fail(error: Exception, argument: str) -> str:
+def _fail(error: Exception, *arguments: Any) -> str:
     raise LookupError("no substitute either")
 
 
@@ -227,7 +227,7 @@ FALLBACK = (
         [Call(0, [KeyError()], "spare"), Call(1, [LOST], LOST)],
     ),
     Case(
-        "a broken predicate leaves the defaults in force",
+        "a broken predicate of a fallback leaves the defaults in force",
         answer(value="spare", on=broken),
         [Call(0, [LOST], "spare"), Call(1, [KeyError()], KeyError)],
     ),
@@ -239,7 +239,7 @@ FALLBACK = (
         events=["fallback for UnwantedResultError"],
     ),
     Case(
-        "a broken judge of results loses none",
+        "a broken judge of a fallback loses no result",
         answer(value="spare", on_result=broken),
         [Call(0), Call(1)],
     ),

@@ -129,7 +129,7 @@ RETRY = (
         [Call(0, [ValueError("again"), "ok"], ends=1), Call(5, [LOST], LOST)],
     ),
     Case(
-        "a broken predicate leaves the defaults in force",
+        "a broken predicate of a retry leaves the defaults in force",
         retry(on=broken, budget=None),
         [Call(0, [lost(), "ok"], ends=1), Call(5, [Strange()], Strange)],
     ),
@@ -238,7 +238,7 @@ RETRY = (
     ),
     Case(
         "retry pays from its budget",
-        retry(budget=RetryBudget(initial=1, refill=0)),
+        lambda: [Retry(backoff=STEADY, budget=RetryBudget(initial=1, refill=0))],
         [Call(0, [lost(), LOST], LOST, ends=1), Call(5, [LOST], LOST)],
         events=[
             "retry 1 in 1 after ConnectionResetError",

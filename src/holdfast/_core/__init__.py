@@ -22,7 +22,7 @@ How machines lock
     ever.
 
     The collector may finalise an abandoned coroutine at any point, also while this very thread
-    holds the lock the coroutine's permit needs. A permit that comes back that way (as
-    `GeneratorExit`) is therefore put on a lock-free list of `orphans`, and whoever works on the
-    machine next takes them in.
+    holds the lock that the coroutine's permit needs. A permit that comes back that way (as
+    `GeneratorExit`) never waits for the lock: a probe's lease is marked as expired, and a
+    bulkhead's place is put on a list that whoever works on the machine next takes in.
 """

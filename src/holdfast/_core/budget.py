@@ -111,7 +111,9 @@ class Budget:
         """Take `cost` tokens for one extra attempt; False (and none taken) if there are too few."""
         with _SHARED.lock:
             if self._refilled_at is not None:
-                gained = max(0.0, now - self._refilled_at) * self.refill
+                # Another thread may have read the clock later and come here first.
+                now = max(now, self._refilled_at)
+                gained = (now - self._refilled_at) * self.refill
                 self._tokens = min(self.capacity, self._tokens + gained)
             self._refilled_at = now
             if self._tokens - cost < self.reserve - _HAIR:

@@ -208,7 +208,6 @@ class Circuit:
         "era",
         "name",
         "options",
-        "orphans",
         "outbox",
     )
 
@@ -221,7 +220,6 @@ class Circuit:
             _known[options] = self.options
         self.era = Era(1, State.CLOSED, now, free=True)
         self.outbox: tuple[Transition, ...] = ()
-        self.orphans: list[Permit] = []
         self._random = random
         self._lock = Lock()
         self._window = _window(options)
@@ -245,8 +243,6 @@ class Circuit:
         """A permit for one call, or a refusal. Only needed when ``era.free`` is false."""
         try:
             self._lock.acquire()
-            if self.orphans:
-                self._take_orphans()
             mode = self._mode(now)
             if mode is not None:
                 if mode.state is State.DISABLED:
@@ -353,22 +349,18 @@ class Circuit:
 
     def abandon(self, permit: Permit) -> None:
         """As `ignore`, for a finaliser: never waits for the lock that its own thread may hold."""
-        if not self._lock.acquire(False):
-            self.orphans.append(permit)
-            return
-        try:
-            self._forget(permit)
-        finally:
-            self._lock.release()
+        if self._lock.acquire(False):
+            try:
+                self._forget(permit)
+            finally:
+                self._lock.release()
+        elif isinstance(permit, Lease):
+            permit.expires = float("-inf")
 
     def _forget(self, permit: Permit) -> None:
         if permit is not UNWATCHED:
             self._ignored += 1
         self._leases = tuple(lease for lease in self._leases if lease is not permit)
-
-    def _take_orphans(self) -> None:
-        while self.orphans:
-            self._forget(self.orphans.pop())
 
     # -- transitions; the lock is held in all of these -----------------------------------------
 
@@ -532,8 +524,6 @@ class Circuit:
     def snapshot(self, now: float) -> CircuitSnapshot:
         try:
             self._lock.acquire()
-            if self.orphans:
-                self._take_orphans()
             mode = self._mode(now)
             window, era = self._window, self.era
             window.advance(now)
@@ -564,7 +554,6 @@ class Circuit:
 
     def _after_fork(self) -> None:
         self._lock = Lock()
-        self.orphans.clear()
         self._leases = ()
 
 

@@ -17,12 +17,18 @@ class Forkable(Protocol):
     def _after_fork(self) -> None: ...
 
 
-_machines: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_machines: list[weakref.ref[Forkable]] = []
+_sweep_at = 1024
 
 
 def watch(machine: Forkable) -> None:
     """Have `machine._after_fork()` called in every child process, as long as it lives."""
-    _machines.add(machine)
+    global _sweep_at
+    _machines.append(weakref.ref(machine))
+    if len(_machines) > _sweep_at:
+        # A list with a sweep now and then weighs half of a WeakSet.
+        _machines[:] = [known for known in _machines if known() is not None]
+        _sweep_at = 2 * len(_machines) + 1024
 
 
 class SharedLock:
@@ -39,8 +45,10 @@ class SharedLock:
 
 
 def _in_child() -> None:
-    for machine in list(_machines):
-        machine._after_fork()
+    for known in _machines:
+        machine = known()
+        if machine is not None:
+            machine._after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only

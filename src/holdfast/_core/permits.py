@@ -84,7 +84,8 @@ class Permits:
     def _after_fork(self) -> None:
         """Begin with every place free: the threads that held or wanted one are not here."""
         self._lock = Lock()
-        self.orphans: list[Place | Waiter] = []
+        self.orphans: list[Place | Waiter] | None = None
+        """What finalisers left behind; a list from the first moment in which `busy` is set."""
         self.place = Place()
         self._free = [self.place] * self.limit
         self._debt = 0
@@ -140,10 +141,7 @@ class Permits:
         try:
             self._lock.acquire()
             # First the flag, then the look: a place returned in between is noticed by one of us.
-            self.busy = True
-            queue = self._queue
-            if queue is None:
-                queue = self._queue = OrderedDict()
+            queue = self._congest()
             if not queue and not self._debt:
                 waiter.granted = self._take_free()
                 if waiter.granted is not None:
@@ -181,14 +179,14 @@ class Permits:
         woken: list[Waiter] = []
         try:
             self._lock.acquire()
-            self.busy = True
+            self._congest()
             self.max_queue = max_queue
-            while self.limit > limit:
-                self.limit -= 1
-                self._debt += 1
-                place = self._take_free()
-                if place is not None:
-                    self._pass_on(place)
+            if self.limit > limit:
+                # All of the debt at once: a place returned from now on must see that it is busy.
+                self._debt += self.limit - limit
+                self.limit = limit
+                while self._debt and self._take_free() is not None:
+                    self._debt -= 1
             while self.limit < limit:
                 self.limit += 1
                 if self._debt:
@@ -203,6 +201,14 @@ class Permits:
             self._lock.release()
 
     # The lock is held in these.
+
+    def _congest(self) -> OrderedDict[Waiter, None]:
+        """Have every move made under the lock from now on, until `_settle`."""
+        if self._queue is None:
+            self._queue = OrderedDict()
+            self.orphans = []
+        self.busy = True
+        return self._queue
 
     def _pass_on(self, place: Place) -> Waiter | None:
         """A place comes free: it vanishes, goes to the head of the queue, or is free."""
@@ -220,8 +226,10 @@ class Permits:
         return heir
 
     def _leave(self, waiter: Waiter) -> Waiter | None:
-        if waiter.granted is not None:
-            return self._pass_on(waiter.granted)
+        # A waiter may leave twice: when its loop turns out to be closed, and when it is collected.
+        place, waiter.granted = waiter.granted, None
+        if place is not None:
+            return self._pass_on(place)
         if self._queue is not None:
             self._queue.pop(waiter, None)
         self._settle()
@@ -234,7 +242,17 @@ class Permits:
 
     def orphan(self, left: Place | Waiter) -> list[Waiter]:
         """Give a place back or stop waiting, from a finaliser. Wake those in the answer."""
-        self.orphans.append(left)
+        if self.orphans is None:
+            # Nobody ever waited, so this is a place, and no more than an append is needed ...
+            if left is not self.place:
+                return []
+            self._free.append(self.place)
+            taken = self._take_free() if self.busy else None
+            if taken is None:
+                return []
+            # ... unless somebody began to wait just now.
+            left = taken
+        self.orphans.append(left)  # type: ignore[union-attr]
         return self.take_orphans()
 
     def take_orphans(self) -> list[Waiter]:

@@ -81,10 +81,8 @@ class Retry(Policy):
         "_names_rejections",
         "_nested",
         "_options",
-        "_plain",
         "_retry_result",
         "_tally",
-        "_untimed",
     )
 
     def __init__(
@@ -124,8 +122,6 @@ class Retry(Policy):
         self._nested = retry_when_nested
         self._complained = False
         self._tally = RetryTally(self._options.budget)
-        self._plain = on_result is None
-        self._untimed = max_elapsed is None
 
     @property
     def budget(self) -> Budget | None:
@@ -157,7 +153,7 @@ class Retry(Policy):
             if not nested:
                 scope = [True]
                 _scope.set(scope)
-            started = 0.0 if self._untimed else self._clock.now()
+            started = 0.0 if self._options.max_elapsed is None else self._clock.now()
             call: _Call | None = None
             try:
                 while True:
@@ -176,7 +172,7 @@ class Retry(Policy):
                             raise
                     else:
                         if call is None:
-                            if self._plain and result.__class__ is not Rejection:
+                            if self._retry_result is None and result.__class__ is not Rejection:
                                 # As `RetryTally.first_try`, without the price of calling it.
                                 wins = tally.wins
                                 wins.append(None)
@@ -217,7 +213,7 @@ class Retry(Policy):
             if not nested:
                 scope = [True]
                 _scope.set(scope)
-            started = 0.0 if self._untimed else self._clock.now()
+            started = 0.0 if self._options.max_elapsed is None else self._clock.now()
             call: _Call | None = None
             try:
                 while True:
@@ -234,7 +230,7 @@ class Retry(Policy):
                             raise
                     else:
                         if call is None:
-                            if self._plain and result.__class__ is not Rejection:
+                            if self._retry_result is None and result.__class__ is not Rejection:
                                 # As `RetryTally.first_try`, without the price of calling it.
                                 wins = tally.wins
                                 wins.append(None)
