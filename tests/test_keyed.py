@@ -621,3 +621,10 @@ def test_a_forked_child_does_not_inherit_a_taken_lock_or_a_factory_call() -> Non
     keyed._making["k"] = object()  # type: ignore[assignment]
     keyed._after_fork()
     assert keyed.get("k").name == "k"
+
+
+def test_room_that_came_free_in_the_meantime_is_taken() -> None:
+    keyed = breakers(VirtualClock(), max_keys=1)
+    keyed._make_room(0.0)
+    keyed.get("a")
+    assert keyed.snapshot().retired_total == 0

@@ -63,8 +63,9 @@ class Registry(Generic[T]):
         """The thing of this name.
 
         Raises:
-            ConfigurationError: there is none.
+            ConfigurationError: there is none, or the name is not printable text.
         """
+        text("name", name)
         with self._lock:
             known = self._things.get(name)
         if known is None:

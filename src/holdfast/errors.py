@@ -42,7 +42,7 @@ class Category(StrEnum):
     UNAVAILABLE = "unavailable"
     """Nobody is there: connection refused, name not found, circuit open."""
     PERMANENT = "permanent"
-    """The caller's fault; the same call will fail again: a bad argument, HTTP 404, no permission."""
+    """The caller's fault; the same call will fail again: a bad argument, HTTP 404, no right."""
     CANCELLED = "cancelled"
     """The caller gave up. It says nothing about the dependency."""
     UNKNOWN = "unknown"

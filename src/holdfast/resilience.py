@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from holdfast._core.circuit import CircuitSnapshot
+from holdfast._core.circuit_types import CircuitSnapshot
 from holdfast._core.clock import AMBIENT, Clock
 from holdfast._core.events import EVENTS, EventHub
 from holdfast._core.permits import BulkheadSnapshot

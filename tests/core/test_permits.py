@@ -55,16 +55,11 @@ def test_a_place_returned_while_somebody_joins_the_queue_is_theirs() -> None:
 def test_a_place_picked_up_by_a_passer_by_comes_to_the_queue_afterwards() -> None:
     permits, late = full(), waiter()
     stolen: list[Any] = []
-
-    def join_and_steal() -> None:
-        permits.enqueue(late)
-        stolen.append(CutIn.pop(permits._free))  # type: ignore[arg-type]
-
-    def enqueue_in_vain() -> None:
-        assert permits.enqueue(late)
-
-    permits._free = CutIn([], before_append=enqueue_in_vain)
-    permits._free.cuts["after_append"] = lambda: stolen.append(permits._free.pop())  # type: ignore[attr-defined]
+    permits._free = CutIn(
+        [],
+        before_append=lambda: permits.enqueue(late),
+        after_append=lambda: stolen.append(permits._free.pop()),
+    )
     assert permits.give_back(permits.place) is None
     assert stolen == [permits.place]
     assert late.granted is None

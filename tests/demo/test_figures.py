@@ -14,7 +14,8 @@ from holdfast.cli.demo.figures import (
     recovery,
 )
 from holdfast.cli.demo.schedule import standard
-from tests.demo.records import steady
+
+from .records import steady
 
 
 def answers(*spells: tuple[float, float, Kind, float]) -> list[Answer]:

@@ -11,7 +11,8 @@ from holdfast.cli.demo.figures import Figures
 from holdfast.cli.demo.report import Report, percent, seconds
 from holdfast.cli.demo.schedule import standard
 from holdfast.cli.demo.targets import TARGETS, judge
-from tests.demo.records import some_figures
+
+from .records import some_figures
 
 BARE = some_figures(load_outage=20.0)
 

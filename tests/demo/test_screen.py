@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 from rich.console import Console
@@ -77,6 +78,7 @@ def test_the_ruler_names_each_phase_where_its_cells_begin() -> None:
         (-0.1, "0.0 s of 40 s   user service healthy: all is well"),
         (24.0, "24.0 s of 40 s   user service dead: no reply at all"),
         (43.0, "40.0 s of 40 s   waiting for the last answers"),
+        (math.inf, "40.0 s of 40 s   all answers are in"),
     ],
 )
 def test_the_headline_says_where_we_are(now: float, text: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random as _random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -72,7 +72,7 @@ AMBIENT = Clock()
 
 
 @contextmanager
-def installed(clock: Clock) -> Iterator[None]:
+def installed(clock: Clock) -> Generator[None]:
     """Let `AMBIENT` behave as `clock` inside the block (process wide, every thread)."""
     before = AMBIENT.copy()
     AMBIENT.take_over(clock)

@@ -8,7 +8,7 @@ left. The error that comes out is then the last real one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -39,7 +39,7 @@ class Deadline:
 
 
 @contextmanager
-def deadline(seconds: float, *, clock: Clock | None = None) -> Iterator[Deadline]:
+def deadline(seconds: float, *, clock: Clock | None = None) -> Generator[Deadline]:
     """Give everything inside the block `seconds` (at least 0) to finish.
 
     Nested deadlines only ever shorten. For sync and async code alike (``with``, also inside

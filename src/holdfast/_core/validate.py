@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 from holdfast.errors import ConfigurationError
 
@@ -28,10 +28,12 @@ def number(
         wanted += f" of at least {at_least:g}"
     if at_most is not None:
         wanted += f", at most {at_most:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise refuse(name, value, wanted)
     if (
-        (above is not None and value <= above)
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        # True also for what is not a number, and for an int beyond any float.
+        or not abs(value) <= sys.float_info.max
+        or (above is not None and value <= above)
         or (at_least is not None and value < at_least)
         or (at_most is not None and value > at_most)
     ):

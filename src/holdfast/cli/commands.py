@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import FrameType
@@ -11,9 +13,6 @@ from types import FrameType
 import click
 
 from holdfast.cli import EXTRA_OF
-
-INTERRUPTED = 130
-"""What shells use for a command that was ended by Ctrl-C: 128 + SIGINT."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,14 +24,14 @@ def holdfast() -> None:
 @holdfast.command()
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=10, max=3600),
+    type=click.IntRange(min=10, max=3600),
     default=40,
     show_default=True,
     help="How long the traffic lasts.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=5, max=50),
+    type=click.IntRange(min=5, max=50),
     default=20,
     show_default=True,
     help="Requests per second to each of the three task boards.",
@@ -40,7 +39,7 @@ def holdfast() -> None:
 @click.option("--seed", type=int, default=1, show_default=True, help="Of what the users ask for.")
 @click.option("--headless", is_flag=True, help="No live table: one line per phase.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result, and only it, as JSON.")
-def demo(seconds: float, rate: float, seed: int, headless: bool, as_json: bool) -> None:
+def demo(seconds: int, rate: int, seed: int, headless: bool, as_json: bool) -> None:
     """Break a service that a task board depends on, and watch three ways to cope.
 
     Starts real processes on loopback ports, sends open-loop traffic through an outage (slow,
@@ -53,18 +52,34 @@ def demo(seconds: float, rate: float, seed: int, headless: bool, as_json: bool) 
     from holdfast.cli.demo.processes import DemoError
     from holdfast.cli.demo.run import run_demo
 
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _leave)
     try:
-        passed = run_demo(seconds, rate, seed, live=not headless, as_json=as_json)
-    except KeyboardInterrupt:
-        click.echo("interrupted; every process has been ended", err=True)
-        sys.exit(INTERRUPTED)
+        with _interruptible():
+            passed = run_demo(seconds, rate, seed, live=not headless, as_json=as_json)
     except DemoError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if passed else 1)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Unwind, so that nothing is left behind."""
-    sys.exit(128 + number)
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """End the program in good order on every signal that asks for its end, not only on Ctrl-C.
+
+    The exit code is 128 plus the number of the signal, as in a shell.
+    """
+    code = 128 + signal.SIGINT
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal code
+        code = 128 + number
+        signal.raise_signal(signal.SIGINT)  # asyncio makes a cancellation of it
+
+    asking = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in asking}
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("interrupted; every process has been ended", err=True)
+        sys.exit(code)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -12,6 +12,7 @@ as the result. Every layer lets a `Rejection` pass and learns nothing from it.
 from __future__ import annotations
 
 import functools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
@@ -60,6 +61,11 @@ def _invoke(fn: Inner, /, *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
 
 
+_log = logging.getLogger("holdfast")
+
+MOST_COMPLAINTS: Final = 1000
+_complained: Final[set[tuple[str, str]]] = set()
+
 _CALL, _ACALL, _TRY_CALL, _TRY_ACALL = range(4)
 _UNBOUND: Final[tuple[Inner | None, ...]] = (None, None, None, None)
 
@@ -75,7 +81,6 @@ class Policy(ABC):
     """The name of this kind of policy, in snake case."""
 
     __slots__ = (
-        "__weakref__",
         "_chains",
         "_clock",
         "_events",
@@ -129,7 +134,8 @@ class Policy(ABC):
             TypeError: `fn` cannot be called, or is a class.
         """
         if isinstance(fn, (staticmethod, classmethod)):
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+            method = cast(Any, fn)
+            return cast("Callable[P, R]", type(method)(self(method.__func__)))
         kind = kind_of(fn)
         if kind is Kind.SYNC:
             bound = self._bind_sync(fn, raise_rejection)
@@ -205,6 +211,15 @@ class Policy(ABC):
                 )
             )
         return rejection
+
+    def _complain(self, option: str) -> None:
+        """Log, once per policy name, that a predicate of the user's raised.
+
+        It cannot break the call: the policy's defaults decide instead.
+        """
+        if (self.kind, self.name) not in _complained and len(_complained) < MOST_COMPLAINTS:
+            _complained.add((self.kind, self.name))
+            _log.exception("%s of %r raised; the default decides instead", option, self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

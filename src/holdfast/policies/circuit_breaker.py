@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from holdfast._core.circuit import Circuit, CircuitOptions, CircuitSnapshot, Era, Permit
+from holdfast._core.circuit import Circuit
+from holdfast._core.circuit_types import CircuitOptions, CircuitSnapshot, Era, Permit
 from holdfast._core.clock import Clock
 from holdfast._core.events import CircuitChanged, EventHub
 from holdfast._core.outcome import Rejection, Verdict
@@ -19,8 +19,6 @@ from holdfast.errors import Category, RejectedError
 from holdfast.policies import blocks
 from holdfast.policies.gate import NO_RESULT, Gate, Hot
 from holdfast.policies.select import Which, matcher
-
-_log = logging.getLogger("holdfast")
 
 
 class CircuitBreaker(Gate):
@@ -63,7 +61,7 @@ class CircuitBreaker(Gate):
     """
 
     kind = "circuit_breaker"
-    __slots__ = ("_circuit", "_complained", "_fails", "_judge_result", "_plain", "_succeeds")
+    __slots__ = ("_circuit", "_fails", "_judge_result", "_plain", "_succeeds")
 
     def __init__(
         self,
@@ -113,8 +111,9 @@ class CircuitBreaker(Gate):
         self._fails = None if on is None else matcher("on", on)
         self._succeeds = None if success_on is None else matcher("success_on", success_on)
         self._judge_result = on_result
-        self._complained = False
-        self._circuit = Circuit(self.name, options, self._clock.now(), self._clock.random)
+        # Asked anew each time: a test may put other dice into the ambient clock.
+        dice = (lambda: self._clock.random()) if reset_jitter else self._clock.random
+        self._circuit = Circuit(self.name, options, self._clock.now(), dice)
         self._plain = on_result is None and slow_call_duration is None
 
     def _adopt(self, name: str) -> None:
@@ -205,7 +204,7 @@ class CircuitBreaker(Gate):
                 return self._tell_rejected(permit)
         return permit if self._plain else _Timed(permit, now)
 
-    def give_back(self, permit: Permit | _Timed, result: Any, /) -> None:
+    def give_back(self, permit: Any, result: Any, /) -> None:
         circuit = self._circuit
         if permit.__class__ is Era:
             # The everyday case, and it cannot change the state: a plain success closes nothing.
@@ -312,12 +311,6 @@ class CircuitBreaker(Gate):
         if classify(error) in (Category.PERMANENT, Category.CANCELLED):
             return Verdict.IGNORED
         return Verdict.FAILURE
-
-    def _complain(self, option: str) -> None:
-        """Log, once, that a predicate of the user's raised; the defaults decide instead."""
-        if not self._complained:
-            self._complained = True
-            _log.exception("%s of circuit breaker %r raised", option, self.name)
 
     def _tell(self) -> None:
         for change in self._circuit.drain():

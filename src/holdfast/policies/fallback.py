@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Callable,
     Generator,
     Iterable,
-    Iterator,
 )
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +25,6 @@ from holdfast.errors import Category, UnwantedResultError
 from holdfast.policies.base import Inner, Policy, Reject, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
-
-_log = logging.getLogger("holdfast")
 
 _ABSENT: Final[Any] = object()
 
@@ -69,7 +65,6 @@ class Fallback(Policy):
 
     kind = "fallback"
     __slots__ = (
-        "_complained",
         "_failed",
         "_handler",
         "_judge_result",
@@ -93,12 +88,9 @@ class Fallback(Policy):
             raise refuse("handler", handler, "a function, unless value=... is given instead")
         if handler is not None and not callable(handler):
             raise refuse("handler", handler, "a function")
-        self._handler: Callable[..., Any] = (
-            handler if handler is not None else lambda error, *args, **kwargs: value
-        )
+        self._handler = _constant(value) if handler is None else handler
         self._matches = None if on is None else matcher("on", on)
         self._judge_result = on_result
-        self._complained = False
         self._used = 0
         self._failed = 0
 
@@ -181,7 +173,7 @@ class Fallback(Policy):
             return await answer if inspect.isawaitable(answer) else answer
 
     @contextmanager
-    def _counted(self, error: Exception) -> Iterator[None]:
+    def _counted(self, error: Exception) -> Generator[None]:
         """Count and tell how the handler fares; chain its exception to the first one."""
         try:
             yield
@@ -199,12 +191,6 @@ class Fallback(Policy):
                     name=self.name, at=self._clock.wall(), error_type=type(error).__qualname__
                 )
             )
-
-    def _complain(self, option: str) -> None:
-        """Log, once, that a predicate of the user's raised; the defaults decide instead."""
-        if not self._complained:
-            self._complained = True
-            _log.exception("%s of fallback %r raised", option, self.name)
 
 
 class _Answered(Session[Fallback]):
@@ -231,8 +217,15 @@ class _AsyncAnswered(AsyncSession[Fallback]):
             return await self.source.__anext__()
 
 
+def _constant(value: Any) -> Callable[..., Any]:
+    def answer(error: Exception, *args: Any, **kwargs: Any) -> Any:
+        return value
+
+    return answer
+
+
 def _items(answer: Iterable[Any]) -> Generator[Any, Any, Any]:
-    return (yield from answer)
+    yield from answer
 
 
 async def _aitems(answer: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, Any]:

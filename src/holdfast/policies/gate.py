@@ -211,7 +211,7 @@ def one_gate_async(gate: Gate, inner: Inner, reject: Reject, timeout: Timeout | 
             if timeout is None:
                 result = await inner(*args, **kwargs)
             else:
-                limit = None if LIMIT.get() is None else timeout._left()
+                limit: Any = None if LIMIT.get() is None else timeout._left()
                 if limit.__class__ is Rejection:
                     result = reject(limit)
                 else:
@@ -262,7 +262,7 @@ def two_gates_async(
             if timeout is None:
                 result = await inner(*args, **kwargs)
             else:
-                limit = None if LIMIT.get() is None else timeout._left()
+                limit: Any = None if LIMIT.get() is None else timeout._left()
                 if limit.__class__ is Rejection:
                     result = reject(limit)
                 else:

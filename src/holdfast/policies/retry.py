@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextvars import ContextVar
-from types import CoroutineType, TracebackType
-from typing import Any
+from collections.abc import Callable, Iterable
+from types import CoroutineType
+from typing import Any, cast
 
 from holdfast._core.backoff import Backoff
 from holdfast._core.budget import Budget
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
-from holdfast._core.events import EventHub, RetryGaveUp, RetryScheduled
+from holdfast._core.events import EventHub
 from holdfast._core.outcome import Rejection
-from holdfast._core.plan import Plan, RetryOptions, Stop
+from holdfast._core.plan import RetryOptions
 from holdfast._core.tally import MOST_WINS, RetrySnapshot, RetryTally
 from holdfast._core.validate import count, number, refuse
-from holdfast.classify import classify, retry_after
+from holdfast.classify import classify
 from holdfast.errors import Category, RejectedError
+from holdfast.policies.attempts import SCOPE, Attempts, Call
 from holdfast.policies.base import Inner, Policy, Reject, raise_rejection, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
-
-_log = logging.getLogger("holdfast")
 
 RETRIED = frozenset({Category.TRANSIENT, Category.TIMEOUT, Category.OVERLOAD})
 """What is retried unless told otherwise."""
@@ -32,15 +29,6 @@ DEFAULT_BACKOFF = Backoff()
 
 OWN_BUDGET = Budget()
 """Stands for "a budget of its own" in the signature of `Retry`; never drawn upon."""
-
-_NOTE = "holdfast: retry "
-
-_scope: ContextVar[list[bool] | None] = ContextVar("holdfast_retry", default=None)
-"""Set while a retry makes attempts: [True], and [False] once that call is over.
-
-The list outlives its call: a stale one is cheaper than resetting the variable, and a task that was
-started inside an attempt, and copied the context, may retry again once the attempt is over.
-"""
 
 
 class Retry(Policy):
@@ -76,7 +64,6 @@ class Retry(Policy):
 
     kind = "retry"
     __slots__ = (
-        "_complained",
         "_matches",
         "_names_rejections",
         "_nested",
@@ -120,7 +107,6 @@ class Retry(Policy):
         self._names_rejections = on is not None and _names_rejections(on)
         self._retry_result = on_result
         self._nested = retry_when_nested
-        self._complained = False
         self._tally = RetryTally(self._options.budget)
 
     @property
@@ -148,13 +134,13 @@ class Retry(Policy):
                 late = passed(self.name, self._clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
-            scope = _scope.get()
-            nested = scope is not None and scope[0]
+            outer = SCOPE.get()
+            nested = outer is not None and outer[0]
+            scope = [True]
             if not nested:
-                scope = [True]
-                _scope.set(scope)
+                SCOPE.set(scope)
             started = 0.0 if self._options.max_elapsed is None else self._clock.now()
-            call: _Call | None = None
+            call: Call | None = None
             try:
                 while True:
                     try:
@@ -163,7 +149,7 @@ class Retry(Policy):
                             refuse_coroutine(result)
                     except Exception as error:
                         if call is None:
-                            call = _Call(self, nested, started)
+                            call = Call(self, nested, started)
                         delay = call.after_error(error)
                         if delay is None:
                             real = call.real_error()
@@ -185,7 +171,7 @@ class Retry(Policy):
                             if result.__class__ is Rejection and not self._names_rejections:
                                 tally.over(1, ok=False)
                                 return result
-                            call = _Call(self, nested, started)
+                            call = Call(self, nested, started)
                         delay = call.after_result(result)
                         if delay is None:
                             real = call.real_error()
@@ -194,8 +180,7 @@ class Retry(Policy):
                             return result
                     self._clock.sleep(delay)
             finally:
-                if not nested:
-                    scope[0] = False
+                scope[0] = False
 
         return retrying
 
@@ -208,20 +193,20 @@ class Retry(Policy):
                 late = passed(self.name, self._clock)
                 if late is not None:
                     return reject(self._tell_rejected(late))
-            scope = _scope.get()
-            nested = scope is not None and scope[0]
+            outer = SCOPE.get()
+            nested = outer is not None and outer[0]
+            scope = [True]
             if not nested:
-                scope = [True]
-                _scope.set(scope)
+                SCOPE.set(scope)
             started = 0.0 if self._options.max_elapsed is None else self._clock.now()
-            call: _Call | None = None
+            call: Call | None = None
             try:
                 while True:
                     try:
                         result = await inner(*args, **kwargs)
                     except Exception as error:
                         if call is None:
-                            call = _Call(self, nested, started)
+                            call = Call(self, nested, started)
                         delay = call.after_error(error)
                         if delay is None:
                             real = call.real_error()
@@ -243,7 +228,7 @@ class Retry(Policy):
                             if result.__class__ is Rejection and not self._names_rejections:
                                 tally.over(1, ok=False)
                                 return result
-                            call = _Call(self, nested, started)
+                            call = Call(self, nested, started)
                         delay = call.after_result(result)
                         if delay is None:
                             real = call.real_error()
@@ -252,8 +237,7 @@ class Retry(Policy):
                             return result
                     await self._clock.asleep(delay)
             finally:
-                if not nested:
-                    scope[0] = False
+                scope[0] = False
 
         return retrying
 
@@ -299,213 +283,17 @@ class Retry(Policy):
             self._complain("on_result")
             return False
 
-    def _complain(self, option: str) -> None:
-        """Log, once, that a predicate of the user's raised; the defaults decide instead."""
-        if not self._complained:
-            self._complained = True
-            _log.exception("%s of retry %r raised", option, self.name)
-
-
-class _Call:
-    """The bookkeeping of one call that did not succeed at once."""
-
-    __slots__ = ("_nested", "_plan", "_real", "_reason", "_refused", "_retry")
-
-    def __init__(self, retry: Retry, nested: bool, started: float) -> None:
-        self._retry = retry
-        self._nested = nested and not retry._nested
-        self._plan = Plan(retry._options, started, retry._clock.random)
-        self._reason = ""
-        self._real: Exception | None = None
-        self._refused = False
-
-    def after_error(self, error: Exception) -> float | None:
-        """Seconds to wait before the next attempt; None when the error is to come out."""
-        retryable = not self._nested and self._retry._retries(error)
-        delay = self._next(error, retryable, retry_after(error) if retryable else None)
-        self._refused = isinstance(error, RejectedError)
-        if not self._refused:
-            self._real = error
-        if delay is None and self._plan.failed > 1:
-            self._annotate(error if self._real is None else self._real)
-        return delay
-
-    def real_error(self) -> Exception | None:
-        """What the callee itself raised last, if a refusal further in ended the attempts.
-
-        "Circuit open" on the very call that opened it would hide why.
-        """
-        real, self._real = self._real, None
-        return real if self._refused else None
-
-    def after_result(self, result: Any) -> float | None:
-        """Seconds to wait before the next attempt; None when the result is good, or the last."""
-        if isinstance(result, Rejection):
-            retryable = not self._nested and (
-                self._retry._names_rejections and self._retry._retries(result.error)
-            )
-            self._refused = True
-            delay = self._next(result.error if retryable else None, retryable, result.retry_after)
-            if delay is None and self._real is not None:
-                self._annotate(self._real)
-            return delay
-        self._refused = False
-        if self._retry._rejects_result(result):
-            return self._next(None, not self._nested, None)
-        self.succeeded()
-        return None
-
-    def succeeded(self) -> None:
-        if self._plan.failed == 0:
-            self._retry._tally.first_try()
-        else:
-            self._retry._tally.over(self._plan.failed + 1, ok=True)
-
-    def _next(self, error: Exception | None, retryable: bool, asked: float | None) -> float | None:
-        retry, plan = self._retry, self._plan
-        step = plan.next(
-            retry._clock.now(), retryable=retryable, retry_after=asked, deadline=LIMIT.get()
-        )
-        error_type = "result" if error is None else type(error).__qualname__
-        if isinstance(step, Stop):
-            self._reason = step.reason
-            retry._tally.over(plan.failed, ok=False)
-            if retry._events.active:
-                retry._events.emit(
-                    RetryGaveUp(
-                        name=retry.name,
-                        at=retry._clock.wall(),
-                        attempts=plan.failed,
-                        reason=step.reason,
-                        error_type=error_type,
-                    )
-                )
-            return None
-        if retry._events.active:
-            retry._events.emit(
-                RetryScheduled(
-                    name=retry.name,
-                    at=retry._clock.wall(),
-                    attempt=plan.failed,
-                    delay=step.delay,
-                    error_type=error_type,
-                    category=None if error is None else classify(error),
-                )
-            )
-        return step.delay
-
-    def _annotate(self, error: Exception) -> None:
-        """Say on the error what was tried, once, however often that same object is raised."""
-        note = f"{_NOTE}{self._retry.name!r}: {self._plan.failed} attempts, then {self._reason}"
-        notes: list[str] = getattr(error, "__notes__", [])
-        for at, old in enumerate(notes):
-            if old.startswith(f"{_NOTE}{self._retry.name!r}: "):
-                notes[at] = note
-                return
-        error.add_note(note)
-
 
 def _names_rejections(on: Which) -> bool:
-    kinds = (on,) if isinstance(on, type) else on
-    return isinstance(kinds, Iterable) and any(
-        isinstance(kind, type) and issubclass(kind, RejectedError) for kind in kinds
-    )
-
-
-class Attempts:
-    """The attempts of one block; see `Retry.attempts`."""
-
-    def __init__(self, retry: Retry) -> None:
-        self._retry = retry
-
-    def __iter__(self) -> Iterator[Attempt]:
-        clock = self._retry._clock
-        attempt = Attempt(self._retry)
-        while True:
-            yield attempt
-            if attempt.over():
-                return
-            clock.sleep(attempt.delay)
-
-    async def __aiter__(self) -> AsyncIterator[Attempt]:
-        clock = self._retry._clock
-        attempt = Attempt(self._retry)
-        while True:
-            yield attempt
-            if attempt.over():
-                return
-            await clock.asleep(attempt.delay)
-
-
-class Attempt:
-    """One attempt of a block: enter it with ``with`` or ``async with``."""
-
-    def __init__(self, retry: Retry) -> None:
-        retry._refuse_if_late()
-        self._retry = retry
-        scope = _scope.get()
-        self._nested = scope is not None and scope[0]
-        self._call = _Call(retry, self._nested, retry._clock.now())
-        self._entered = False
-        self._over = False
-        self.number = 0
-        """Which attempt this is, counted from 1."""
-        self.delay = 0.0
-        """Seconds to wait before the next attempt."""
-
-    def over(self) -> bool:
-        if not self._entered:
-            raise RuntimeError(
-                "an attempt was not entered: write `with attempt:` (in async code `async with "
-                "attempt:`) inside the loop"
-            )
-        self._entered = False
-        return self._over
-
-    def __enter__(self) -> Attempt:
-        self._entered = True
-        self.number += 1
-        self._scope = [True]
-        if not self._nested:
-            _scope.set(self._scope)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        self._scope[0] = False
-        if isinstance(error, Exception):
-            delay = self._call.after_error(error)
-            if delay is not None:
-                self.delay = delay
-                return True
-            real = self._call.real_error()
-            if real is not None:
-                raise real
-        elif error is None:
-            self._call.succeeded()
-        self._over = True
-        return False
-
-    async def __aenter__(self) -> Attempt:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return self.__exit__(kind, error, trace)
+    named = cast("Iterable[object]", on if isinstance(on, Iterable) else (on,))
+    return any(isinstance(kind, type) and issubclass(kind, RejectedError) for kind in named)
 
 
 class _Repeated(Session[Retry]):
     """A generator, made anew until its first item is out."""
 
     def open(self) -> Any:
+        end = StopIteration()
         for attempt in self.policy.attempts():
             with attempt:
                 try:
@@ -520,6 +308,7 @@ class _AsyncRepeated(AsyncSession[Retry]):
     """The async twin of `_Repeated`."""
 
     async def open(self) -> Any:
+        end = StopAsyncIteration()
         async for attempt in self.policy.attempts():
             async with attempt:
                 try:

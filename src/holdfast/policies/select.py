@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from holdfast._core.validate import refuse
 from holdfast.classify import classify
@@ -26,15 +26,17 @@ def matcher(name: str, which: Which) -> Matcher:
     Raises:
         ConfigurationError: `which` is none of the four forms.
     """
+    allowed = (
+        "an exception type, a Category, several of them, or a function that takes the exception"
+    )
     if isinstance(which, type) and issubclass(which, BaseException):
         return lambda error: isinstance(error, which)
+    if isinstance(which, type):
+        raise refuse(name, cast(object, which), allowed)
     if isinstance(which, Category):
         return lambda error: classify(error) is which
     if callable(which):
         return which
-    allowed = (
-        "an exception type, a Category, several of them, or a function that takes the exception"
-    )
     if not isinstance(which, Iterable) or isinstance(which, (str, bytes)):
         raise refuse(name, which, allowed)
     types: list[type[BaseException]] = []

@@ -18,7 +18,7 @@ from contextvars import Token, copy_context
 from dataclasses import dataclass
 from functools import partial
 from types import CoroutineType, TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
@@ -148,7 +148,7 @@ class Timeout(Policy):
         """The async layer; with `publish` the limit is the ambient deadline of what is inside."""
 
         async def limited(*args: Any, **kwargs: Any) -> Any:
-            limit = None if LIMIT.get() is None else self._left()
+            limit: Any = None if LIMIT.get() is None else self._left()
             if limit.__class__ is Rejection:
                 return reject(limit)
             token = None
@@ -211,7 +211,7 @@ class Timeout(Policy):
                     pending = coroutine.throw(thrown)
                 else:
                     if sent is None:
-                        return (yield from coroutine)  # type: ignore[misc]
+                        return cast(Any, (yield from coroutine))
                     pending = coroutine.send(sent)
         except StopIteration as done:
             return done.value

@@ -35,11 +35,11 @@ class Watch:
 
     def stop(self) -> None:
         source = self.source
-        if source.__class__ is TimerQueue:
+        if isinstance(source, TimerQueue):
             # The armed timer stays; it finds out what is due when it fires, once per limit at most.
             source.watches.pop(self, None)
         elif source is not None:
-            source.cancel()  # type: ignore[union-attr]
+            source.cancel()
 
     def is_ours(self) -> bool:
         """After firing: take our cancellation back; was it the only one?

@@ -71,7 +71,7 @@ def taskboard() -> tuple[Path, str]:
     examples = package.parents[1] / "examples"
     if (examples / "taskboard").is_dir():
         return examples, "taskboard"
-    return package, "_taskboard"
+    return package.parent, "holdfast._taskboard"
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class Report:
     def as_data(self) -> dict[str, object]:
         """The same for scripts: plain data; what could not be measured is None."""
         return {
-            "seconds": self.schedule.seconds,
+            "seconds": round(self.schedule.seconds, 3),
             "rate_per_second": self.rate,
             "seed": self.seed,
             "schedule": [

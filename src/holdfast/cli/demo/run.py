@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from holdfast.cli.demo.figures import figures
@@ -81,7 +82,7 @@ async def direct(
                     )
                 )
         shown.cancel()
-    show(clock())
+    show(math.inf)
 
 
 async def _break_things(sites: Sequence[Site], schedule: Schedule, clock: Clock) -> None:

@@ -6,6 +6,7 @@ were due, under the phase they fell into; it fills in when the answers come.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ LABEL = 21
 RECENT = 3.0
 
 Show = Callable[[float], None]
-"""Shows how things stand so many seconds after the traffic began."""
+"""Shows how things stand so many seconds after the traffic began; infinity stands for the end."""
 
 Cell = tuple[str, str]
 """A sign and its style."""
@@ -89,7 +90,7 @@ def headline(schedule: Schedule, rate: float, now: float) -> RenderableType:
     phase = schedule.at(now)
     news = f"user service {phase.name}: {phase.about}"
     if now > schedule.seconds:
-        news = "waiting for the last answers"
+        news = "waiting for the last answers" if now < math.inf else "all answers are in"
     return Text.assemble(
         f"{rate:g} requests per second to each task board; every answer needs the user service\n",
         (
