@@ -617,7 +617,9 @@ def test_repr_and_snapshot_say_how_many() -> None:
 
 def test_a_forked_child_does_not_inherit_a_taken_lock_or_a_factory_call() -> None:
     keyed = breakers(VirtualClock())
-    keyed._lock.acquire()
+    other = threading.Thread(target=keyed._lock.acquire)
+    other.start()
+    other.join()
     keyed._making["k"] = object()  # type: ignore[assignment]
     keyed._after_fork()
     assert keyed.get("k").name == "k"

@@ -25,7 +25,7 @@ from holdfast import (
     Settings,
     Timeout,
 )
-from holdfast._core.events import EVENTS, CallRejected, Event, EventHub
+from holdfast.events import EVENTS, CallRejected, Event, EventHub
 from holdfast.policies.base import Inner, Policy, Reject
 from holdfast.resilience import MOST_NAMES
 from holdfast.testing import VirtualClock

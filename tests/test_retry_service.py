@@ -7,11 +7,11 @@ import math
 import random
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import FrozenInstanceError, asdict
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,7 +28,7 @@ from holdfast import (
     deadline,
 )
 from holdfast._core.clock import Clock
-from holdfast._core.events import CircuitChanged, Event, EventHub, RetryScheduled
+from holdfast.events import CircuitChanged, Event, EventHub, RetryScheduled
 from holdfast.service_statistics import ServiceStatistics
 from holdfast.testing import VirtualClock
 
@@ -613,7 +613,55 @@ def test_a_forked_child_does_not_inherit_taken_locks(service: RetryService) -> N
     [protected] = service._everything()
     locked = (protected.tally, service._bulkheads)
     for each in locked:
-        each._lock.acquire()
+        other = threading.Thread(target=each._lock.acquire)
+        other.start()
+        other.join()
         each._after_fork()
     assert service.execute_with_bulkhead_sync(lambda: 42, 1, "x") == 42
     assert one(service, "x").calls == 2
+
+
+class Suspension:
+    def __await__(self) -> Any:
+        yield
+
+
+@pytest.mark.parametrize("way", ASYNC)
+def test_a_call_that_is_garbage_collected_counts_as_cancelled(
+    service: RetryService, way: str
+) -> None:
+    async def operation() -> None:
+        await Suspension()
+
+    async def main() -> None:
+        call = cast("Coroutine[Any, Any, Any]", ASYNC[way](service, operation))
+        call.send(None)
+        del call
+
+    asyncio.run(main())
+    statistics = one(service, "x")
+    assert (statistics.calls, statistics.attempts, statistics.cancelled) == (1, 1, 1)
+    assert statistics.p50 is None
+
+
+def test_a_call_may_end_while_its_own_thread_is_counting_another(service: RetryService) -> None:
+    # What happens when the collector runs at an allocation inside the statistics.
+    service.execute_with_bulkhead_sync(lambda: 42, 1, "x")
+    [protected] = service._everything()
+
+    def nested() -> None:
+        with protected.tally._lock:
+            protected.tally.record(1, 0.0, None)
+
+    thread = threading.Thread(target=nested, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert one(service, "x").calls == 2
+
+
+@pytest.mark.parametrize("settings", [{"REDIS_PASSWORD": "hunter2"}, "hunter2", 5])
+def test_settings_are_checked_without_showing_them(settings: Any) -> None:
+    with pytest.raises(ConfigurationError, match="settings must be Settings or None") as caught:
+        RetryService(settings)
+    assert "hunter2" not in str(caught.value)

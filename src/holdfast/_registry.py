@@ -7,7 +7,7 @@ them is wrong, and silently taking the first description (or the last) would hid
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Generic, TypeVar
 
 from holdfast._core import fork
@@ -25,7 +25,7 @@ class Registry(Generic[T]):
     def __init__(self, what: str, limit: int) -> None:
         self._what = what
         self._limit = limit
-        self._lock = Lock()
+        self._lock = RLock()
         self._things: dict[str, tuple[object, T]] = {}
         fork.watch(self)
 
@@ -78,4 +78,4 @@ class Registry(Generic[T]):
             return [thing for _, thing in self._things.values()]
 
     def _after_fork(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()

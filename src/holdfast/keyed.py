@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from threading import Event, Lock, get_ident
+from threading import Event, RLock, get_ident
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from holdfast._core import fork
@@ -124,7 +124,8 @@ class Keyed(Generic[PolicyT]):
         self._max_keys = count("max_keys", max_keys)
         self._idle = number("idle", idle, above=0)
         self._clock = AMBIENT if clock is None else clock
-        self._lock = Lock()
+        # Reentrant: a generator that the collector finalises may ask for a policy in its `finally`.
+        self._lock = RLock()
         self._there: OrderedDict[str, _Entry[PolicyT]] = OrderedDict()
         self._leaving: dict[str, _Entry[PolicyT]] = {}
         self._making: dict[str, _Making] = {}
@@ -251,13 +252,15 @@ class Keyed(Generic[PolicyT]):
         try:
             made = _Entry(_checked(self._factory(key)), self._clock.now())
             with self._lock:
+                # In one step, or the key would count twice.
                 del self._making[key]
                 self._there[key] = made
                 self._created += 1
             return made.policy
         finally:
             with self._lock:
-                self._making.pop(key, None)
+                if self._making.get(key) is mine:
+                    del self._making[key]
             mine.over.set()
 
     def _size(self) -> int:
@@ -320,7 +323,7 @@ class Keyed(Generic[PolicyT]):
 
     def _after_fork(self) -> None:
         # The threads that were making or retiring something do not exist here.
-        self._lock = Lock()
+        self._lock = RLock()
         self._making.clear()
 
     def __repr__(self) -> str:

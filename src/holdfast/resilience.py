@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 from holdfast._core.circuit_types import CircuitSnapshot
 from holdfast._core.clock import AMBIENT, Clock
-from holdfast._core.events import EVENTS, EventHub
+from holdfast._core.hub import EVENTS, EventHub
 from holdfast._core.permits import BulkheadSnapshot
 from holdfast._core.tally import RetrySnapshot
 from holdfast._registry import Registry

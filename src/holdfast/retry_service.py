@@ -18,9 +18,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from holdfast._core.backoff import Backoff
 from holdfast._core.clock import AMBIENT, Clock
-from holdfast._core.events import EVENTS, EventHub
+from holdfast._core.hub import EVENTS, EventHub
 from holdfast._core.validate import count, number
 from holdfast._registry import Registry
+from holdfast.errors import ConfigurationError
 from holdfast.policies.base import Policy
 from holdfast.policies.bulkhead import Bulkhead
 from holdfast.policies.circuit_breaker import CircuitBreaker
@@ -89,6 +90,12 @@ class RetryService:
         clock: Clock | None = None,
         events: EventHub | None = None,
     ) -> None:
+        if settings is not None and not isinstance(settings, Settings):
+            # Not shown: whoever passes an environment here passes its secrets.
+            raise ConfigurationError(
+                f"settings must be Settings or None, not a {type(settings).__qualname__}: for an "
+                "environment write Settings.from_env(...)"
+            )
         self._settings = Settings() if settings is None else settings
         self._clock = AMBIENT if clock is None else clock
         self._events = EVENTS if events is None else events

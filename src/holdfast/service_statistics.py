@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 
 from holdfast._core import fork
 from holdfast._core.clock import Clock
@@ -71,7 +71,8 @@ class Tally:
         self._kind = kind
         self._clock = clock
         self._complained = False
-        self._lock = Lock()
+        # Reentrant: at any allocation the collector may finalise a forgotten call, which ends here.
+        self._lock = RLock()
         self.reset()
         fork.watch(self)
 
@@ -141,4 +142,4 @@ class Tally:
             )
 
     def _after_fork(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()

@@ -42,6 +42,7 @@ class Call:
     stay: Stay
     until: Fraction | None = None
     over: bool = False
+    heard: bool = False
 
 
 @dataclass
@@ -177,7 +178,8 @@ class CircuitModel:
     ) -> None:
         in_time = call.stay is self.stay and (call.until is None or call.until > now)
         call.over = True
-        if call.kind == "unwatched":
+        call.heard = how != "unheard"
+        if call.kind == "unwatched" or not call.heard:
             return
         if how == "ignored":
             self.ignored += 1

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from holdfast import Bulkhead, CircuitBreaker, Pipeline
+from holdfast import Bulkhead, CircuitBreaker, Fallback, Pipeline
 from holdfast._core.states import State
+from holdfast.policies import fallback as fallback_module
 from holdfast.testing import VirtualClock
 
 
@@ -127,7 +128,7 @@ def test_a_holder_of_a_place_that_is_garbage_collected() -> None:
     still_answers(bulkhead)
 
 
-def test_a_waiter_that_is_garbage_collected_with_its_loop() -> None:
+def test_a_waiter_whose_loop_was_closed() -> None:
     bulkhead = Bulkhead(max_concurrent=1, max_queue=2)
 
     def abandoned_loop() -> None:
@@ -141,9 +142,10 @@ def test_a_waiter_that_is_garbage_collected_with_its_loop() -> None:
 
     with bulkhead:
         abandoned_loop()
-        gc.collect()
-        assert bulkhead.snapshot().queued == 0
+    assert bulkhead.snapshot().active == 0, "the place was handed to a loop that is closed"
     still_answers(bulkhead)
+    gc.collect()
+    assert (bulkhead.snapshot().active, bulkhead.snapshot().queued) == (0, 0)
 
 
 def test_two_gates_give_both_places_back_when_collected(virtual_clock: VirtualClock) -> None:
@@ -160,7 +162,7 @@ def test_two_gates_give_both_places_back_when_collected(virtual_clock: VirtualCl
 
 def test_a_probe_collected_while_its_own_thread_decides(virtual_clock: VirtualClock) -> None:
     """The random number of a jittered break is drawn under the lock: there the collector runs."""
-    breaker = CircuitBreaker(failure_threshold=1, reset_timeout=1, reset_jitter=1.0, clock=None)
+    breaker = CircuitBreaker(failure_threshold=1, reset_timeout=1, reset_jitter=1.0)
     abandoned: list[Any] = []
 
     def collect_and_draw() -> float:
@@ -168,8 +170,7 @@ def test_a_probe_collected_while_its_own_thread_decides(virtual_clock: VirtualCl
         gc.collect()
         return 0.5
 
-    machine = breaker._circuit
-    machine._random = collect_and_draw
+    breaker._circuit._random = collect_and_draw
     cycle = [begun(breaker)]
     cycle.append(cycle)
     abandoned.append(cycle)
@@ -178,19 +179,16 @@ def test_a_probe_collected_while_its_own_thread_decides(virtual_clock: VirtualCl
     done = threading.Event()
 
     def fail() -> None:
-        assert breaker.try_call(lambda: [][0] if False else _raise()).error is not None
+        with pytest.raises(ConnectionResetError), breaker:
+            raise ConnectionResetError
         done.set()
 
     thread = threading.Thread(target=fail, daemon=True)
     thread.start()
     thread.join(10)
     assert done.is_set(), "the finaliser waited for the lock that its own thread held"
+    assert abandoned == []
     assert breaker.state is State.OPEN
-    assert breaker.snapshot().ignored_total == 1
-
-
-def _raise() -> None:
-    raise ConnectionResetError
 
 
 def finalise_under(lock: Any, *calls: Any) -> None:
@@ -252,6 +250,48 @@ def test_an_orphaned_waiter_gets_no_place(virtual_clock: VirtualClock) -> None:
         await bulkhead.acall(asyncio.sleep, 1)
 
     virtual_clock.run(main())
+
+
+def test_a_stream_finalised_while_its_own_thread_decides(virtual_clock: VirtualClock) -> None:
+    """It has delivered an item, so that closing it early is a success: but not at any price."""
+    breaker = half_open(virtual_clock)
+
+    @breaker
+    def items() -> Any:
+        yield 1
+        yield 2
+
+    stream = items()
+    next(stream)
+    assert breaker.snapshot().probes == 1
+    finalise_under(breaker._circuit._lock, stream)
+    assert breaker.snapshot().probes == 0
+    still_answers(breaker)
+    assert breaker.state is State.CLOSED
+
+
+def test_finalised_while_news_of_the_circuit_wait_to_be_told(virtual_clock: VirtualClock) -> None:
+    """Between a transition and the end of the decision there is news, and the lock is held."""
+    breaker = CircuitBreaker(failure_threshold=1)
+    call = begun(breaker)
+    machine = breaker._circuit
+    machine.fail(machine.era, virtual_clock.now())
+    assert machine.outbox
+    finalise_under(machine._lock, call)
+    assert breaker.state is State.OPEN
+    assert not machine.outbox
+
+
+def test_a_fallback_finalised_while_its_own_thread_counts() -> None:
+    fallback = Fallback(lambda error: suspended())
+
+    async def fail() -> None:
+        raise ConnectionResetError
+
+    call = fallback.acall(fail)
+    call.send(None)
+    finalise_under(fallback_module._SHARED.lock, call)
+    assert fallback.snapshot().used_total == 0
 
 
 # -- forks -------------------------------------------------------------------------------------

@@ -23,6 +23,6 @@ How machines lock
 
     The collector may finalise an abandoned coroutine at any point, also while this very thread
     holds the lock that the coroutine's permit needs. A permit that comes back that way (as
-    `GeneratorExit`) never waits for the lock: a probe's lease is marked as expired, and a
-    bulkhead's place is put on a list that whoever works on the machine next takes in.
+    `GeneratorExit`) never waits for the lock: where that is taken, the permit is put on a list, and
+    whoever works on the machine next takes it in.
 """

@@ -44,6 +44,10 @@ MOST_KNOWN: Final = 256
 _known: Final[dict[CircuitOptions, CircuitOptions]] = {}
 # Equal options are kept once: thousands of keyed circuits have the same.
 
+_orphans: Final[list[tuple[Circuit, Permit]]] = []
+# Permits left by finalisers whose own thread held the circuit's lock. A list for all circuits,
+# because it is all but always empty.
+
 
 class Circuit:
     """The machine: `admit` and `settle`, a few verbs for the operator, and a `snapshot`.
@@ -107,6 +111,8 @@ class Circuit:
         """A permit for one call, or a refusal. Only needed when ``era.free`` is false."""
         try:
             self._lock.acquire()
+            if _orphans:
+                self._take_orphans()
             mode = self._mode(now)
             if mode is not None:
                 if mode.state is State.DISABLED:
@@ -211,23 +217,32 @@ class Circuit:
         finally:
             self._lock.release()
 
-    def abandon(self, permit: Permit) -> None:
-        """As `ignore`, for a finaliser: never waits for the lock that its own thread may hold.
+    @property
+    def deciding(self) -> bool:
+        """Whether some thread, perhaps this one, holds the lock at this moment."""
+        return self._lock.locked()
 
-        Where the lock is taken, a lease ends by expiring, and nothing is counted.
-        """
+    def abandon(self, permit: Permit) -> None:
+        """As `ignore`, for a finaliser: never waits for the lock that its own thread may hold."""
         if self._lock.acquire(False):
             try:
                 self._forget(permit)
             finally:
                 self._lock.release()
-        elif isinstance(permit, Lease):
-            permit.expires = float("-inf")
+        else:
+            _orphans.append((self, permit))
 
     def _forget(self, permit: Permit) -> None:
         if permit is not UNWATCHED:
             self._ignored += 1
         self._leases = tuple(lease for lease in self._leases if lease is not permit)
+
+    def _take_orphans(self) -> None:
+        """Take in what finalisers left; the lock is held."""
+        for left in list(_orphans):
+            if left[0] is self:
+                _orphans.remove(left)
+                self._forget(left[1])
 
     # -- transitions; the lock is held in all of these -----------------------------------------
 
@@ -263,7 +278,7 @@ class Circuit:
         try:
             pause = options.reset_timeout * options.reset_backoff**self._opens
         except OverflowError:
-            pause = options.longest_reset
+            pause = options.longest_reset if options.reset_timeout else 0.0
         pause = min(pause, options.longest_reset)
         pause *= 1 + options.reset_jitter * self._random()
         if retry_after is not None:
@@ -391,6 +406,8 @@ class Circuit:
     def snapshot(self, now: float) -> CircuitSnapshot:
         try:
             self._lock.acquire()
+            if _orphans:
+                self._take_orphans()
             mode = self._mode(now)
             window, era = self._window, self.era
             window.advance(now)

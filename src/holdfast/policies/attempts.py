@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from holdfast._core.deadline import LIMIT
-from holdfast._core.events import RetryGaveUp, RetryScheduled
 from holdfast._core.outcome import Rejection
 from holdfast._core.plan import Plan, Stop
 from holdfast.classify import classify, retry_after
@@ -92,6 +91,8 @@ class Call:
             self._reason = step.reason
             retry._tally.over(plan.failed, ok=False)
             if retry._events.active:
+                from holdfast._core.events import RetryGaveUp
+
                 retry._events.emit(
                     RetryGaveUp(
                         name=retry.name,
@@ -103,6 +104,8 @@ class Call:
                 )
             return None
         if retry._events.active:
+            from holdfast._core.events import RetryScheduled
+
             retry._events.emit(
                 RetryScheduled(
                     name=retry.name,

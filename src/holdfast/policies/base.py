@@ -19,7 +19,7 @@ from types import CoroutineType
 from typing import Any, ClassVar, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from holdfast._core.clock import AMBIENT, Clock
-from holdfast._core.events import EVENTS, CallRejected, EventHub
+from holdfast._core.hub import EVENTS, EventHub
 from holdfast._core.outcome import Failure, Outcome, Rejection, Success
 from holdfast._core.validate import text
 from holdfast.policies.kinds import Kind, kind_of
@@ -201,6 +201,8 @@ class Policy(ABC):
     def _tell_rejected(self, rejection: Rejection) -> Rejection:
         """Emit the refusal, if anybody listens, and pass it on."""
         if self._events.active:
+            from holdfast._core.events import CallRejected
+
             self._events.emit(
                 CallRejected(
                     name=rejection.name,

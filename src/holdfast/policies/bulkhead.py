@@ -11,7 +11,7 @@ from types import TracebackType
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
-from holdfast._core.events import EventHub
+from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.permits import BulkheadSnapshot, Permits, Place, Waiter
 from holdfast._core.validate import count, number

@@ -10,7 +10,7 @@ from typing import Any
 from holdfast._core.circuit import Circuit
 from holdfast._core.circuit_types import CircuitOptions, CircuitSnapshot, Era, Permit
 from holdfast._core.clock import Clock
-from holdfast._core.events import CircuitChanged, EventHub
+from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection, Verdict
 from holdfast._core.states import State, Trigger
 from holdfast._core.validate import number, text
@@ -223,15 +223,17 @@ class CircuitBreaker(Gate):
 
     def _failed(self, permit: Permit | _Timed, error: BaseException | None) -> None:
         circuit, now = self._circuit, self._clock.now()
-        slow = False
+        slow = delivered = False
         if isinstance(permit, _Timed):
             slow = self._is_slow(permit, now)
             delivered, permit = permit.waited is not None, permit.permit
-            if delivered and isinstance(error, GeneratorExit):
-                # A consumer that stops early after an item saw the dependency deliver.
-                circuit.succeed(permit, now, slow)
-        if isinstance(error, GeneratorExit):
+        if isinstance(error, GeneratorExit) and circuit.deciding:
+            # Perhaps a finaliser's, in the very thread that decides: nothing may wait for the lock.
             circuit.abandon(permit)
+            return
+        if isinstance(error, GeneratorExit) and delivered:
+            # A consumer that stops early after an item saw the dependency deliver.
+            circuit.succeed(permit, now, slow)
         elif not isinstance(error, Exception):
             circuit.ignore(permit)
         else:
@@ -316,6 +318,8 @@ class CircuitBreaker(Gate):
         for change in self._circuit.drain():
             if not self._events.active:
                 continue
+            from holdfast._core.events import CircuitChanged
+
             retry_in = None if change.retry_at is None else change.retry_at - change.at
             self._events.emit(
                 CircuitChanged(

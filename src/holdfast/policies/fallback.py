@@ -16,8 +16,8 @@ from types import CoroutineType
 from typing import Any, Final
 
 from holdfast._core.clock import Clock
-from holdfast._core.events import EventHub, FallbackUsed
 from holdfast._core.fork import SharedLock
+from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.validate import refuse
 from holdfast.classify import classify
@@ -177,7 +177,7 @@ class Fallback(Policy):
         """Count and tell how the handler fares; chain its exception to the first one."""
         try:
             yield
-        except BaseException as failure:
+        except Exception as failure:  # not a finaliser's GeneratorExit: it must wait for no lock
             with _SHARED.lock:
                 self._failed += 1
             if failure.__context__ is None and failure is not error:
@@ -186,6 +186,8 @@ class Fallback(Policy):
         with _SHARED.lock:
             self._used += 1
         if self._events.active:
+            from holdfast._core.events import FallbackUsed
+
             self._events.emit(
                 FallbackUsed(
                     name=self.name, at=self._clock.wall(), error_type=type(error).__qualname__

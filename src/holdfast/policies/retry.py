@@ -10,7 +10,7 @@ from holdfast._core.backoff import Backoff
 from holdfast._core.budget import Budget
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
-from holdfast._core.events import EventHub
+from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.plan import RetryOptions
 from holdfast._core.tally import MOST_WINS, RetrySnapshot, RetryTally

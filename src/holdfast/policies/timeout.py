@@ -22,8 +22,8 @@ from typing import Any, Literal, cast, get_args
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
-from holdfast._core.events import CallTimedOut, EventHub
 from holdfast._core.fork import SharedLock
+from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.validate import count, number, refuse
 from holdfast.errors import CallTimeoutError
@@ -231,6 +231,8 @@ class Timeout(Policy):
         with _SHARED.lock:
             self._timed_out += 1
         if self._events.active:
+            from holdfast._core.events import CallTimedOut
+
             self._events.emit(CallTimedOut(name=self.name, at=self._clock.wall(), seconds=limit))
         return CallTimeoutError(self.name, limit)
 

@@ -70,8 +70,9 @@ class TimerQueue:
             if watch.at > now:
                 self.arm(watch.at)
                 break
-            del self.watches[watch]
-            watch.fire()
+            # A finaliser may have stopped it a moment ago.
+            if self.watches.pop(watch, watch) is None:
+                watch.fire()
 
 
 class _Local(threading.local):
