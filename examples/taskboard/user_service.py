@@ -1,7 +1,7 @@
 """The service that knows the users: a process of its own, as in production.
 
 As in production, too, its capacity is limited and it works off what it was asked in order, whether
-the one who asked still waits or not. It does 60 requests a second; the demo needs 20.
+the one who asked still waits or not. It does 40 requests a second; the demo needs 15.
 
 Start it with ``uvicorn --factory taskboard.user_service:create``.
 """
@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException
 
 NAMES = ("Ada", "Alan", "Barbara", "Dennis", "Donald", "Edsger", "Frances", "Grace", "John", "Ken")
 USERS = 40
-AT_A_TIME, TAKES = 3, 0.05
+AT_A_TIME, TAKES = 2, 0.05
 
 
 def create() -> FastAPI:

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from holdfast._core.circuit_types import CircuitSnapshot
 from holdfast._core.clock import AMBIENT, Clock
 from holdfast._core.hub import EVENTS, EventHub
-from holdfast._core.permits import BulkheadSnapshot
-from holdfast._core.tally import RetrySnapshot
+from holdfast._core.snapshots import (
+    BulkheadSnapshot,
+    CircuitSnapshot,
+    FallbackSnapshot,
+    RetrySnapshot,
+    TimeoutSnapshot,
+)
 from holdfast._registry import Registry
 from holdfast.errors import ConfigurationError
 from holdfast.keyed import Keyed, KeyedSnapshot
 from holdfast.policies.base import Policy
-from holdfast.policies.fallback import FallbackSnapshot
 from holdfast.policies.pipeline import Pipeline
-from holdfast.policies.timeout import TimeoutSnapshot
 from holdfast.retry_service import RetryService
 from holdfast.service_statistics import ServiceStatistics
 from holdfast.settings import Settings

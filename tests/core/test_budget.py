@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast._core.budget import Budget, BudgetSnapshot
+from holdfast._core.budget import Budget
+from holdfast._core.snapshots import BudgetSnapshot
 from holdfast.errors import ConfigurationError
 
 HAIR = Fraction(1, 10**9)

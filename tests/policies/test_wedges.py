@@ -285,10 +285,11 @@ def test_finalised_while_news_of_the_circuit_wait_to_be_told(virtual_clock: Virt
 def test_a_fallback_finalised_while_its_own_thread_counts() -> None:
     fallback = Fallback(lambda error: suspended())
 
+    @fallback
     async def fail() -> None:
         raise ConnectionResetError
 
-    call = fallback.acall(fail)
+    call: Any = fail()
     call.send(None)
     finalise_under(fallback_module._SHARED.lock, call)
     assert fallback.snapshot().used_total == 0

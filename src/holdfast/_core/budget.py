@@ -12,26 +12,19 @@ for a job that calls once a minute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from holdfast._core.fork import SharedLock
 from holdfast._core.validate import number
+
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import BudgetSnapshot
 
 _SHARED = SharedLock()
 # All budgets: they are only touched while they fill up and when something fails.
 
 _HAIR = 1e-9
 """Ten deposits of 0.1 must be worth one token in binary floats too."""
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetSnapshot:
-    """What a budget holds: tokens now, its capacity, and how often it paid or refused."""
-
-    tokens: float
-    capacity: float
-    granted: int
-    refused: int
 
 
 class Budget:
@@ -125,5 +118,7 @@ class Budget:
             return True
 
     def snapshot(self) -> BudgetSnapshot:
+        from holdfast._core.snapshots import BudgetSnapshot
+
         with _SHARED.lock:
             return BudgetSnapshot(self._tokens, self.capacity, self._granted, self._refused)

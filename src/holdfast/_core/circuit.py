@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from holdfast._core import fork
 from holdfast._core.circuit_types import (
     UNWATCHED,
     CircuitOptions,
-    CircuitSnapshot,
     Era,
     Lease,
     Override,
@@ -32,6 +31,9 @@ from holdfast._core.circuit_types import (
 from holdfast._core.outcome import Rejection
 from holdfast._core.states import AUTOMATIC, MANUAL, RELEASED, State, Trigger
 from holdfast._core.window import FAILED, OK, SLOW, CountWindow, TimeWindow, Window
+
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import CircuitSnapshot
 
 LONGEST_RETRY_AFTER: Final = 3600.0
 """Seconds; a dependency that asks to be left alone for longer is asked again after this."""
@@ -404,6 +406,8 @@ class Circuit:
             self._lock.release()
 
     def snapshot(self, now: float) -> CircuitSnapshot:
+        from holdfast._core.snapshots import CircuitSnapshot
+
         try:
             self._lock.acquire()
             if _orphans:

@@ -120,33 +120,3 @@ class Override:
     state: State
     reason: str
     until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitSnapshot:
-    """A circuit at one moment.
-
-    `calls`, `failures` and `slow` stand in the window now, the totals count since the beginning.
-    `failure_ratio` is None below the minimum of calls. Times are in seconds: `in_state` so far,
-    `retry_in` until the next probe.
-    """
-
-    name: str
-    state: State
-    era: int
-    in_state: float
-    calls: int
-    failures: int
-    slow: int
-    failure_ratio: float | None
-    retry_in: float | None
-    probes: int
-    consecutive_opens: int
-    successes_total: int
-    failures_total: int
-    ignored_total: int
-    rejected_total: int
-    would_reject_total: int
-    late_total: int
-    transitions_total: int
-    override: Override | None

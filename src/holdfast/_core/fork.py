@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from threading import Lock
+from threading import RLock
 from typing import Protocol
 
 
@@ -32,7 +32,10 @@ def watch(machine: Forkable) -> None:
 
 
 class SharedLock:
-    """One lock for many small things that are rarely touched, such as counters of failures."""
+    """One lock for many small things that are rarely touched, such as counters of failures.
+
+    Reentrant, because a finaliser that runs while its thread holds it may count something too.
+    """
 
     __slots__ = ("__weakref__", "lock")
 
@@ -41,7 +44,7 @@ class SharedLock:
         watch(self)
 
     def _after_fork(self) -> None:
-        self.lock = Lock()
+        self.lock = RLock()
 
 
 def _in_child() -> None:

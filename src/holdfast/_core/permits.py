@@ -17,10 +17,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from holdfast._core import fork
+
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import BulkheadSnapshot
 
 
 class Place:
@@ -37,20 +40,6 @@ class Waiter:
     def __init__(self, wake: Callable[[], object]) -> None:
         self.wake = wake
         self.granted: Place | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BulkheadSnapshot:
-    """A bulkhead at one moment: places and queue now, totals since the beginning."""
-
-    name: str
-    active: int
-    limit: int
-    queued: int
-    max_queue: int
-    rejected_total: int
-    waited_total: int
-    longest_queue: int
 
 
 class Permits:
@@ -271,6 +260,8 @@ class Permits:
         return woken
 
     def snapshot(self, name: str) -> BulkheadSnapshot:
+        from holdfast._core.snapshots import BulkheadSnapshot
+
         try:
             self._lock.acquire()
             return BulkheadSnapshot(

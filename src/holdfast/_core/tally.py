@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from holdfast._core.budget import Budget, BudgetSnapshot
+from holdfast._core.budget import Budget
 from holdfast._core.fork import SharedLock
 
-
-@dataclass(frozen=True, slots=True)
-class RetrySnapshot:
-    """A retry's totals since the beginning, by how calls ended, and what its budget holds."""
-
-    name: str
-    calls_total: int
-    attempts_total: int
-    success_without_retry: int
-    success_with_retry: int
-    failed_without_retry: int
-    failed_with_retry: int
-    budget: BudgetSnapshot | None
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import RetrySnapshot
 
 
 _SHARED = SharedLock()
@@ -85,6 +74,8 @@ class RetryTally:
             self.budget.deposit()
 
     def snapshot(self, name: str) -> RetrySnapshot:
+        from holdfast._core.snapshots import RetrySnapshot
+
         self.fold()
         with _SHARED.lock:
             counts = (

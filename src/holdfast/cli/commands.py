@@ -31,8 +31,8 @@ def holdfast() -> None:
 )
 @click.option(
     "--rate",
-    type=click.IntRange(min=5, max=50),
-    default=20,
+    type=click.IntRange(min=5, max=30),
+    default=15,
     show_default=True,
     help="Requests per second to each of the three task boards.",
 )

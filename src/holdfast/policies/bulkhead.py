@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 from threading import Event
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
 from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
-from holdfast._core.permits import BulkheadSnapshot, Permits, Place, Waiter
+from holdfast._core.permits import Permits, Place, Waiter
 from holdfast._core.validate import count, number
 from holdfast.policies.gate import Gate, Hot
+
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import BulkheadSnapshot
 
 
 class Bulkhead(Gate):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast._core.circuit import Circuit
-from holdfast._core.circuit_types import CircuitOptions, CircuitSnapshot, Era, Permit
+from holdfast._core.circuit_types import CircuitOptions, Era, Permit
 from holdfast._core.clock import Clock
 from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection, Verdict
@@ -19,6 +19,9 @@ from holdfast.errors import Category, RejectedError
 from holdfast.policies import blocks
 from holdfast.policies.gate import NO_RESULT, Gate, Hot
 from holdfast.policies.select import Which, matcher
+
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import CircuitSnapshot
 
 
 class CircuitBreaker(Gate):

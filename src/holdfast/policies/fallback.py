@@ -11,9 +11,8 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast._core.clock import Clock
 from holdfast._core.fork import SharedLock
@@ -26,19 +25,13 @@ from holdfast.policies.base import Inner, Policy, Reject, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import FallbackSnapshot
+
 _ABSENT: Final[Any] = object()
 
 _SHARED = SharedLock()
 # All fallbacks: taken when one answers.
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackSnapshot:
-    """How often the fallback answered, and how often it failed to."""
-
-    name: str
-    used_total: int
-    failed_total: int
 
 
 class Fallback(Policy):
@@ -96,6 +89,8 @@ class Fallback(Policy):
 
     def snapshot(self) -> FallbackSnapshot:
         """The fallback's totals at this moment."""
+        from holdfast._core.snapshots import FallbackSnapshot
+
         with _SHARED.lock:
             return FallbackSnapshot(self.name, self._used, self._failed)
 

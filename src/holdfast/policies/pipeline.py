@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from holdfast._core.validate import text
 from holdfast.policies.base import Inner, Policy, Reject
 from holdfast.policies.layers import bind_async, bind_sync
 from holdfast.policies.order import check_order
 
-
-@dataclass(frozen=True, slots=True)
-class PipelineSnapshot:
-    """The snapshots of a pipeline's policies, outermost first."""
-
-    name: str
-    policies: tuple[Any, ...]
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import PipelineSnapshot
 
 
 class Pipeline(Policy):
@@ -60,6 +54,8 @@ class Pipeline(Policy):
 
     def snapshot(self) -> PipelineSnapshot:
         """The snapshots of all policies at this moment."""
+        from holdfast._core.snapshots import PipelineSnapshot
+
         return PipelineSnapshot(self.name, tuple(policy.snapshot() for policy in self._policies))
 
     def _parts(self) -> tuple[Policy, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import CoroutineType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from holdfast._core.backoff import Backoff
 from holdfast._core.budget import Budget
@@ -13,7 +13,7 @@ from holdfast._core.deadline import LIMIT, passed
 from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.plan import RetryOptions
-from holdfast._core.tally import MOST_WINS, RetrySnapshot, RetryTally
+from holdfast._core.tally import MOST_WINS, RetryTally
 from holdfast._core.validate import count, number, refuse
 from holdfast.classify import classify
 from holdfast.errors import Category, RejectedError
@@ -21,6 +21,9 @@ from holdfast.policies.attempts import SCOPE, Attempts, Call
 from holdfast.policies.base import Inner, Policy, Reject, raise_rejection, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
+
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import RetrySnapshot
 
 RETRIED = frozenset({Category.TRANSIENT, Category.TIMEOUT, Category.OVERLOAD})
 """What is retried unless told otherwise."""

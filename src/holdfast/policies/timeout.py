@@ -15,10 +15,9 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Token, copy_context
-from dataclasses import dataclass
 from functools import partial
 from types import CoroutineType, TracebackType
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
@@ -39,17 +38,10 @@ from holdfast.policies.base import (
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 from holdfast.policies.timers import start
 
+if TYPE_CHECKING:
+    from holdfast._core.snapshots import TimeoutSnapshot
+
 SyncMode = Literal["deadline", "thread"]
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutSnapshot:
-    """A timeout's limit, how often it ran out, and the threads left behind that still run."""
-
-    name: str
-    seconds: float
-    timed_out_total: int
-    abandoned: int
 
 
 _SHARED = SharedLock()
@@ -108,6 +100,8 @@ class Timeout(Policy):
 
     def snapshot(self) -> TimeoutSnapshot:
         """The timeout at this moment."""
+        from holdfast._core.snapshots import TimeoutSnapshot
+
         with _SHARED.lock:
             return TimeoutSnapshot(self.name, self.seconds, self._timed_out, self._abandoned)
 

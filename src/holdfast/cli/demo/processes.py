@@ -34,8 +34,8 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait_until_ready(self) -> None:
-        """Return once it answers.
+    def wait_until_ready(self, path: str = "/health") -> None:
+        """Return once it gives a good answer to this request.
 
         Raises:
             DemoError: it ended, or does not answer in time.
@@ -48,7 +48,7 @@ class Server:
                     + self._last_words()
                 )
             try:
-                if httpx.get(f"{self.url}/health", timeout=1.0).is_success:
+                if httpx.get(f"{self.url}{path}", timeout=1.0).is_success:
                     return
             except httpx.TransportError:
                 pass

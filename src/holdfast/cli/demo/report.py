@@ -17,8 +17,8 @@ from holdfast.cli.demo.site import VARIANTS
 from holdfast.cli.demo.targets import JUDGED, Verdict
 
 FOOTNOTE = (
-    "All three ran at the same time, each with a user service of its own, which can do\n"
-    "60 requests a second. The load is what that service saw, replies lost or not."
+    "All three ran at once, each with a user service of its own that does 40 requests\n"
+    "a second at most. The load is what that service saw, replies lost or not."
 )
 
 

@@ -14,8 +14,8 @@ from holdfast.cli.demo.site import VARIANTS, Site, running
 from holdfast.cli.demo.targets import judge
 from holdfast.cli.demo.traffic import Clock, send_traffic, watch_load
 
-SETTLE = 0.2
-"""Seconds between the start of the event loop and the first request."""
+SETTLE = 1.0
+"""Seconds before the first request in which the clients are made; that takes time, too."""
 
 
 def run_demo(seconds: float, rate: float, seed: int, *, live: bool, as_json: bool) -> bool:

@@ -55,7 +55,7 @@ def running(variants: Sequence[str], seed: int) -> Generator[list[Site]]:
         sites = [_start(variant, Path(directory), seed, stack) for variant in variants]
         for site in sites:
             site.user_service.wait_until_ready()
-            site.taskboard.wait_until_ready()
+            site.taskboard.wait_until_ready("/tasks/1")  # all the way, so that all of it is warm
         yield sites
 
 
