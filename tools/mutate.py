@@ -32,8 +32,10 @@ TESTS = {
     "backoff": ["test_backoff"],
     "budget": ["test_budget", "test_fork"],
     "circuit": ["test_circuit", "test_states", "test_fork", "test_circuit_machine"],
+    "circuit_types": ["test_circuit"],
     "deadline": ["test_deadline"],
-    "events": ["test_events"],
+    "fork": ["test_fork"],
+    "hub": ["test_events"],
     "outcome": ["test_outcome"],
     "permits": ["test_permits", "test_fork", "test_permits_machine"],
     "plan": ["test_plan"],
@@ -204,5 +206,7 @@ def main(modules: list[str]) -> int:
 if __name__ == "__main__":
     unknown = set(sys.argv[1:]) - set(TESTS)
     if unknown:
-        sys.exit(f"no tests are known for {', '.join(sorted(unknown))}; there are: {', '.join(TESTS)}")
+        sys.exit(
+            f"no tests are known for {', '.join(sorted(unknown))}; there are: {', '.join(TESTS)}"
+        )
     sys.exit(main(sys.argv[1:] or list(TESTS)))

@@ -42,7 +42,6 @@ class Call:
     stay: Stay
     until: Fraction | None = None
     over: bool = False
-    heard: bool = False
 
 
 @dataclass
@@ -178,8 +177,7 @@ class CircuitModel:
     ) -> None:
         in_time = call.stay is self.stay and (call.until is None or call.until > now)
         call.over = True
-        call.heard = how != "unheard"
-        if call.kind == "unwatched" or not call.heard:
+        if call.kind == "unwatched":
             return
         if how == "ignored":
             self.ignored += 1

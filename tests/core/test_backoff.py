@@ -92,9 +92,7 @@ def test_far_beyond_any_float_the_ceiling_is_the_cap(factor: float, attempt: int
 
 
 def test_defaults() -> None:
-    assert Backoff() == Backoff(
-        base=0.1, cap=10.0, growth="exponential", factor=2.0, jitter="full"
-    )
+    assert Backoff() == Backoff(base=0.1, cap=10.0, growth="exponential", factor=2.0, jitter="full")
     assert Backoff(base=2, cap=2, factor=1).ceiling(9) == 2
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast._core import circuit as circuits
 from holdfast._core.circuit import (
     LONGEST_RETRY_AFTER,
     UNWATCHED,
@@ -237,9 +238,17 @@ class TestHalfOpen:
     def test_a_probe_finalised_during_a_decision_makes_room(self) -> None:
         machine = broken()
         lost = admitted(machine, NOW + 10)
-        with machine._lock:
+        bystander = broken()
+        other = admitted(bystander, NOW + 10)
+        assert not machine.deciding
+        with machine._lock, bystander._lock:
+            assert machine.deciding
             machine.abandon(lost)
+            bystander.abandon(other)
         assert isinstance(machine.admit(NOW + 10), Lease)
+        assert machine.snapshot(NOW + 10).ignored_total == 1
+        assert bystander.snapshot(NOW + 10).ignored_total == 1
+        assert isinstance(bystander.admit(NOW + 10), Lease)
 
     def test_fewer_probes_asked_for_than_have_passed_do_not_wedge_it(self) -> None:
         machine = broken(half_open_max_calls=3)
@@ -381,6 +390,17 @@ def test_a_fork_frees_the_probes_and_the_lock() -> None:
     machine._lock.acquire()
     machine._after_fork()
     assert isinstance(machine.admit(NOW + 10), Lease)
+
+
+def test_equal_options_are_kept_once_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuits, "_known", {})
+    one, other = (circuit(reset_timeout=77.0) for _ in range(2))
+    assert one.options is other.options
+    machines = [circuit(reset_timeout=100.0 + number) for number in range(circuits.MOST_KNOWN + 50)]
+    assert [machine.options.reset_timeout for machine in machines[-3:]] == [
+        100.0 + circuits.MOST_KNOWN + number for number in (47, 48, 49)
+    ]
+    assert len(circuits._known) == circuits.MOST_KNOWN
 
 
 def test_a_failure_ratio_is_shown_from_the_minimum_of_calls_on() -> None:

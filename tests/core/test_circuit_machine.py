@@ -151,8 +151,6 @@ class CircuitMachine(RuleBasedStateMachine):
         elif way == "abandon":
             circuit.abandon(permit)
         else:
-            # Its place is free again, but in the middle of a decision nothing can be counted.
-            how = "unheard"
             with circuit._lock:
                 circuit.abandon(permit)
         self.model.settle(call, self.now, how, slow, retry_after, dice)
@@ -236,8 +234,8 @@ class CircuitMachine(RuleBasedStateMachine):
             None if model.mode is None else (model.mode.state, "because", model.mode.until)
         )
 
-        # Every watched call that was heard of is counted once, in one of four ways.
-        assert sum(call.heard and call.kind != "unwatched" for call in model.calls) == (
+        # Every watched call is counted once, in one of four ways.
+        assert sum(call.over and call.kind != "unwatched" for call in model.calls) == (
             shown.successes_total + shown.failures_total + shown.ignored_total + shown.late_total
         )
         if not self.shrunk:

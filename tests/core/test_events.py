@@ -99,7 +99,9 @@ def test_subscribing_while_being_told_takes_effect_with_the_next_event() -> None
     assert heard == [FELL_BACK]
 
 
-def test_a_listener_that_raises_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_raises_is_counted_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     hub, heard = EventHub(), []
 
     def broken(event: Event) -> None:

@@ -139,6 +139,12 @@ def test_a_place_lost_and_picked_up_by_a_passer_by_is_not_given_twice() -> None:
     assert permits.active == 1
 
 
+def test_leaving_a_queue_that_nobody_ever_joined_changes_nothing() -> None:
+    permits = full()
+    assert permits.abandon(waiter()) is None
+    assert permits.active == 1
+
+
 def test_a_place_from_before_a_fork_is_void() -> None:
     permits = full(limit=2)
     old = permits.place

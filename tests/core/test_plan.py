@@ -57,7 +57,9 @@ class TestRetryAfter:
 
     def test_longer_than_allowed_stops_instead_of_coming_back_too_early(self) -> None:
         assert after(plan(max_retry_after=30), retry_after=30.0) == Wait(30.0)
-        assert after(plan(max_retry_after=30), retry_after=31.0) == Stop("asked to stay away for 31 s")
+        assert after(plan(max_retry_after=30), retry_after=31.0) == Stop(
+            "asked to stay away for 31 s"
+        )
 
     def test_is_what_decorrelated_jitter_goes_on_from(self) -> None:
         wandering = plan(backoff=Backoff(base=1.0, cap=100, jitter="decorrelated"))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from holdfast._core.budget import Budget
-from holdfast._core.snapshots import BudgetSnapshot
+from holdfast._core.snapshots import BudgetSnapshot, RetrySnapshot
 from holdfast._core.tally import MOST_WINS, RetryTally
-from holdfast._core.snapshots import RetrySnapshot
 
 
 def test_nothing_has_happened_yet() -> None:

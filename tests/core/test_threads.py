@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -121,7 +122,7 @@ def test_a_circuit_counts_every_call_once(window_calls: int | None) -> None:
     told = circuit.drain()
     assert len(told) == shown.transitions_total > 10
     assert told[0].source == "closed"
-    assert all(one.target == other.source for one, other in zip(told, told[1:], strict=False))
+    assert all(one.target == other.source for one, other in pairwise(told))
 
 
 def test_a_linear_log_of_decisions_agrees_with_a_sequential_replay() -> None:

@@ -91,7 +91,8 @@ class TestTimeWindow:
                 assert low <= shown <= high
 
     @pytest.mark.parametrize(
-        ("recorded", "stays_until", "gone_at"), [(0.0, 9.75, 10.0), (0.75, 9.75, 10.0), (1.0, 10.75, 11.0)]
+        ("recorded", "stays_until", "gone_at"),
+        [(0.0, 9.75, 10.0), (0.75, 9.75, 10.0), (1.0, 10.75, 11.0)],
     )
     def test_leaves_at_the_edge_of_a_slice(
         self, recorded: float, stays_until: float, gone_at: float
@@ -114,6 +115,18 @@ class TestTimeWindow:
         assert seen(window) == (2, 2, 0)
         window.advance(15.0)
         assert seen(window) == (0, 0, 0)
+
+    def test_begins_anew_when_another_clock_is_put_under_it(self) -> None:
+        window = TimeWindow(10.0)
+        window.record(FAILED, 5000.0)
+        window.record(FAILED, 10.0)
+        assert seen(window) == (1, 1, 0)
+        assert window.edge == 11.0
+        window.advance(19.5)
+        assert seen(window) == (1, 1, 0)
+        window.advance(20.0)
+        assert seen(window) == (0, 0, 0)
+        assert totals(window) == (0, 2, 0)
 
     def test_the_edge_is_where_the_next_slice_begins(self) -> None:
         window = TimeWindow(10.0)

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+import holdfast
 from holdfast.cli.demo.figures import figures
-from holdfast.cli.demo.processes import DemoError, server
+from holdfast.cli.demo.processes import DemoError, server, taskboard
 from holdfast.cli.demo.run import direct
 from holdfast.cli.demo.schedule import Phase, Schedule
 from holdfast.cli.demo.site import Site, running
@@ -170,3 +171,12 @@ def every_process() -> dict[int, int]:
         ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
     )
     return {int(line.split()[0]): int(line.split()[1]) for line in table.stdout.splitlines()}
+
+
+def test_the_task_board_of_a_wheel_is_a_package_inside_holdfast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, package = taskboard()
+    assert (directory / package / "app.py").is_file()
+    monkeypatch.setattr(holdfast, "__file__", str(tmp_path / "site" / "holdfast" / "__init__.py"))
+    assert taskboard() == (tmp_path / "site", "holdfast._taskboard")

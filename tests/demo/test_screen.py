@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from holdfast.cli.demo.figures import Answer, Kind
+from holdfast.cli.demo.figures import Answer, Kind, Record
 from holdfast.cli.demo.schedule import standard
 from holdfast.cli.demo.screen import (
     CELLS,
@@ -19,10 +21,15 @@ from holdfast.cli.demo.screen import (
     cell,
     consoles,
     headline,
+    live_screen,
     plain_screen,
+    recent,
     ruler,
     strip,
 )
+from holdfast.cli.demo.site import VARIANTS
+
+from .records import steady
 
 
 def some(full: int = 0, late: int = 0, degraded: int = 0, errors: int = 0) -> list[Answer]:
@@ -106,3 +113,31 @@ def test_json_has_standard_output_for_itself(
     captured = capsys.readouterr()
     assert captured.out == ("result\n" if as_json else "chat\nresult\n")
     assert captured.err == ("chat\n" if as_json else "")
+
+
+@pytest.mark.parametrize("now", [-0.5, 0.0, 0.1, 20.0, 43.0, math.inf])
+def test_the_live_picture_fits_a_terminal_of_80_columns(now: float) -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    schedule = standard(40)
+    sites: list[Any] = [
+        SimpleNamespace(variant=name, record=steady(schedule, during=Kind.ERROR))
+        for name in VARIANTS
+    ]
+    with live_screen(console, schedule, 15.0, sites) as show:
+        show(now)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "…" not in text
+    for name in VARIANTS.values():
+        assert name in text
+    assert ("load on user service" in text) is (now < 40)
+
+
+def test_nothing_came_is_not_the_same_as_nothing_usable() -> None:
+    site: Any = SimpleNamespace(variant="bare", record=Record(some(errors=1), []))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(recent([site], 5.0), recent([site], 20.0))
+    assert isinstance(console.file, io.StringIO)
+    rows = [line for line in console.file.getvalue().splitlines() if "bare call" in line]
+    assert ["0.0 %" in row for row in rows] == [True, False]
+    assert ["–" in row for row in rows] == [False, True]

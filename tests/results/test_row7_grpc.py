@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from sim_grpc_throttle import MAX_TOKENS, Throttle, failures_until_stop, successes_until_resume
 
@@ -56,3 +58,19 @@ def test_retries_last_while_successes_outweigh_failures_ten_to_one(
             throttle.succeeded()
 
     assert all(retried) is goes_on
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_agrees_with_whole_thousandths_of_a_token_through_any_history(seed: int) -> None:
+    """gRPC's implementations count in thousandths; sums of 0.1 in floats must not differ."""
+    draw = Random(seed).random
+    throttle = Throttle()
+    thousandths = 10_000
+    for _ in range(400):
+        if draw() < 0.09:
+            throttle.failed()
+            thousandths = max(0, thousandths - 1000)
+        else:
+            throttle.succeeded()
+            thousandths = min(10_000, thousandths + 100)
+        assert throttle.may_retry is (thousandths > 5_000)

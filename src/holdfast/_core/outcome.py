@@ -106,7 +106,7 @@ class Rejection(Outcome[Any]):
     @property
     def error(self) -> errors.RejectedError:
         if self._error is None:
-            kind = _ERRORS[self.policy]
+            kind = _ERRORS.get(self.policy, errors.RejectedError)
             self._error = kind(self.policy, self.name, self.reason, self.retry_after)
         return self._error
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Token, copy_context
 from functools import partial
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT, passed
@@ -147,7 +147,7 @@ class Timeout(Policy):
                 return reject(limit)
             token = None
             if publish:
-                token = LIMIT.set(self._clock.now() + (limit or self.seconds))
+                token = LIMIT.set(self._clock.now() + (self.seconds if limit is None else limit))
             try:
                 coroutine = inner(*args, **kwargs)
                 if coroutine.__class__ is not CoroutineType:
@@ -205,7 +205,8 @@ class Timeout(Policy):
                     pending = coroutine.throw(thrown)
                 else:
                     if sent is None:
-                        return cast(Any, (yield from coroutine))
+                        result: Any = yield from coroutine
+                        return result
                     pending = coroutine.send(sent)
         except StopIteration as done:
             return done.value

@@ -35,8 +35,8 @@ ROWS: tuple[tuple[str, str, Callable[[Figures], str]], ...] = (
     ("", "errors", lambda f: percent(f.errors)),
     ("", "time to answer, median", lambda f: seconds(f.p50)),
     ("p99", "time to answer, p99", lambda f: seconds(f.p99)),
-    ("", "load on user service", lambda f: f"{f.load_healthy:.0f}/s"),
-    ("load", "  during the outage", lambda f: f"{f.load_outage:.0f}/s"),
+    ("", "load on user service", lambda f: f"{f.load_healthy:.1f}/s"),
+    ("load", "  during the outage", lambda f: f"{f.load_outage:.1f}/s"),
     ("", "  compared to before", lambda f: f"{f.load_factor:.2f} ×"),
     ("recovery", "recovered after", _recovered),
 )

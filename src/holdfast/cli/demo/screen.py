@@ -21,6 +21,7 @@ from holdfast.cli.demo.figures import PROMPT, Answer, Kind, load, percentile, sh
 from holdfast.cli.demo.report import percent, seconds
 from holdfast.cli.demo.schedule import Schedule
 from holdfast.cli.demo.site import VARIANTS, Site
+from holdfast.cli.demo.traffic import METER_EVERY
 
 CELLS = 54
 LABEL = 21
@@ -145,17 +146,17 @@ def recent(sites: Sequence[Site], now: float) -> Table:
     """The last seconds in figures: of the answers that came, and of the load."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(f"last {RECENT:g} s", min_width=LABEL)
-    for title in ("answers", "usable", "errors", "p99", "load on service"):
+    for title in ("answers", "usable", "p99", "load on user service"):
         table.add_column(title, justify="right", min_width=8)
+    since = max(0.0, now - RECENT)
     for site in sites:
-        answers = [a for a in site.record.answers if a.due + a.latency > now - RECENT]
-        errors = share(answers, Kind.ERROR)
+        answers = [answer for answer in site.record.answers if answer.due + answer.latency > since]
+        usable = 1 - share(answers, Kind.ERROR)
         table.add_row(
             VARIANTS[site.variant],
             f"{len(answers) / RECENT:.0f}/s",
-            percent(1 - errors) if answers else "",
-            percent(errors) if answers else "",
-            seconds(percentile((a.latency for a in answers), 0.99)) if answers else "",
-            f"{load(site.record.readings, max(0.0, now - RECENT), max(now, 0.1)):.0f}/s",
+            percent(usable) if answers else "–",
+            seconds(percentile((a.latency for a in answers), 0.99)) if answers else "–",
+            f"{load(site.record.readings, since, max(now, since + METER_EVERY)):.0f}/s",
         )
     return table
