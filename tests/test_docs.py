@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -82,7 +83,10 @@ def test_a_page_is_cut_into_its_blocks() -> None:
         Block("python", "x = 1\n", 3),
         Block("python no-run", "y\n", 7),
     ]
-    assert prose(text + "see `[no](link)` and [one](there)").split() == "a b see and [one](there)".split()
+    assert (
+        prose(text + "see `[no](link)` and [one](there)").split()
+        == "a b see and [one](there)".split()
+    )
 
 
 # -- the code --------------------------------------------------------------------------------------
@@ -212,3 +216,16 @@ def test_the_options_are_those_of_the_code(where: str) -> None:
             shown = re.match(r" *`([^`]+)`", default)
             assert shown, f"{name}: the default is {actual!r}"
             assert ast.literal_eval(shown[1]) == actual, name
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = project["project"]["optional-dependencies"] | project["dependency-groups"]
+    page = (DOCS / "dependencies.md").read_text("utf-8")
+    for group, packages in groups.items():
+        assert f"| `{group}` |" in page, group
+        for package in packages:
+            name = package["include-group"] if isinstance(package, dict) else package
+            (bare,) = re.findall(r"^[\w-]+", name)
+            assert re.search(rf"\b{bare}\b", page), bare
+    assert project["project"]["dependencies"] == []

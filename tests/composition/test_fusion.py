@@ -100,9 +100,15 @@ def _bound(pipeline: Pipeline, callee: Any, fused: bool, sync: bool, raising: bo
     if fused:
         bind = pipeline._bind_sync if sync else pipeline._bind_async
         return bind(callee, reject)
+    innermost = pipeline.policies[-1]
     for policy in reversed(pipeline.policies):
-        bind = policy._bind_sync if sync else policy._bind_async
-        callee = bind(callee, reject)
+        if sync:
+            callee = policy._bind_sync(callee, reject)
+        elif isinstance(policy, Timeout):
+            # Whoever stands inside of it is told the limit; the innermost has nobody to tell.
+            callee = policy._bind_limit(callee, reject, publish=policy is not innermost)
+        else:
+            callee = policy._bind_async(callee, reject)
     return callee
 
 

@@ -45,11 +45,11 @@ def test_jitters_pick_their_part_of_the_ceiling(jitter: Jitter, delays: list[flo
 
 
 @pytest.mark.parametrize(
-    ("growth", "reach"), [("constant", 3.0), ("linear", 7.0), ("exponential", 15.0)]
+    ("growth", "reach"), [("constant", 6.0), ("linear", 9.0), ("exponential", 15.0)]
 )
 def test_decorrelated_jitter_follows_the_growth(growth: Growth, reach: float) -> None:
-    backoff = Backoff(base=1.0, cap=100, growth=growth, jitter="decorrelated")
-    assert backoff.delay(2, 5.0, die(0.5)) == 1 + (reach - 1) / 2
+    backoff = Backoff(base=2.0, cap=100, growth=growth, jitter="decorrelated")
+    assert backoff.delay(2, 5.0, die(0.5)) == 2 + (reach - 2) / 2
 
 
 @pytest.mark.parametrize("growth", ["constant", "linear", "exponential"])

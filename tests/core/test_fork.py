@@ -156,15 +156,57 @@ def test_machines_are_not_kept_alive() -> None:
     assert machine() is None
 
 
+class Machine:
+    renewed = 0
+
+    def _after_fork(self) -> None:
+        self.renewed += 1
+
+
 def test_every_watched_machine_is_made_new() -> None:
-    class Machine:
-        renewed = 0
-
-        def _after_fork(self) -> None:
-            self.renewed += 1
-
     machines = [Machine() for _ in range(3)]
     for machine in machines:
         fork.watch(machine)
+    del machine
+    machines.pop()
     fork._in_child()
-    assert [machine.renewed for machine in machines] == [1, 1, 1]
+    assert [machine.renewed for machine in machines] == [1, 1]
+
+
+def test_the_dead_are_swept_out_and_the_living_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork, "_machines", [])
+    monkeypatch.setattr(fork, "_sweep_at", 10)
+    living = [Machine() for _ in range(5)]
+    for machine in living:
+        fork.watch(machine)
+        fork.watch(Machine())
+    assert len(fork._machines) == 10
+    fork.watch(living[0])
+    assert [known() for known in fork._machines] == [*living, living[0]]
+    assert fork._sweep_at == 2 * 6 + 1024
+
+
+def test_machines_made_at_once_are_all_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread sweeps while others add theirs."""
+    monkeypatch.setattr(fork, "_machines", [])
+    monkeypatch.setattr(fork, "_sweep_at", 0)
+    newcomer = Machine()
+
+    class Slow:
+        """A reference that is looked at while somebody else comes along."""
+
+        def __call__(self) -> None:
+            thread.start()
+            thread.join(0.01)
+
+    thread = threading.Thread(target=fork.watch, args=(newcomer,))
+    fork._machines.append(Slow())  # type: ignore[arg-type]
+    first = Machine()
+    fork.watch(first)
+    thread.join(PATIENCE)
+    assert {known() for known in fork._machines} == {first, newcomer}
+
+
+def test_a_lock_held_elsewhere_does_not_keep_a_child_from_making_machines() -> None:
+    with held_elsewhere(fork._watching):  # type: ignore[arg-type]
+        in_child(lambda: fork.watch(Machine()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,10 @@ def test_numbers_become_floats(value: float) -> None:
     checked = number("n", value, above=0.5, at_least=1, at_most=2)
     assert checked == value
     assert type(checked) is float
+
+
+def test_the_largest_float_is_a_number() -> None:
+    assert number("n", sys.float_info.max) == sys.float_info.max
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ steps = st.one_of(
     st.integers(0, 8).map(lambda quarters: Fraction(quarters, 4)),
     st.sampled_from([Fraction(5), Fraction(19, 4), Fraction(21, 4), Fraction(10**6)]),
 )
-moves = st.lists(st.tuples(steps, kinds | st.sampled_from(["look", "clear", "take over"])))
+every_kind = [OK, FAILED, SLOW, FAILED | SLOW]
+# Mostly records, so that a window fills up before it is cleared.
+acts = st.sampled_from(every_kind * 4 + ["look", "look", "clear", "take over"])
+moves = st.lists(st.tuples(steps, acts), max_size=60)
 
 
 def seen(window: Window) -> tuple[int, int, int]:
@@ -128,6 +131,18 @@ class TestTimeWindow:
         assert seen(window) == (0, 0, 0)
         assert totals(window) == (0, 2, 0)
 
+    @pytest.mark.parametrize(("back_to", "shown"), [(5.5, 2), (4.5, 1)])
+    def test_turns_back_only_by_more_than_its_span(self, back_to: float, shown: int) -> None:
+        window = TimeWindow(10.0)
+        window.record(FAILED, 15.5)
+        window.record(FAILED, back_to)
+        assert seen(window) == (shown, shown, 0)
+
+    def test_has_an_edge_from_its_first_moment_on(self) -> None:
+        window = TimeWindow(10.0)
+        window.record(OK, 0.5)
+        assert window.edge == 1.0
+
     def test_the_edge_is_where_the_next_slice_begins(self) -> None:
         window = TimeWindow(10.0)
         assert window.edge == float("-inf")
@@ -145,7 +160,8 @@ class TestTimeWindow:
 
 
 class TestCountWindow:
-    @given(st.integers(1, 12), st.lists(kinds | st.sampled_from(["clear", "take over"])))
+    @given(st.integers(1, 8), st.lists(acts, max_size=60))
+    @example(3, [*every_kind, *every_kind, "clear", *every_kind, *reversed(every_kind)])
     def test_agrees_with_a_list(self, size: int, moves: list[Any]) -> None:
         window = CountWindow(size)
         everything: list[int] = []
@@ -158,7 +174,7 @@ class TestCountWindow:
                 fresh = CountWindow(size)
                 fresh.take_over(window)
                 window, inside = fresh, []
-            else:
+            elif move != "look":
                 window.record(move, at * 1000.0)
                 everything.append(move)
                 inside.append(move)

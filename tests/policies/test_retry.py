@@ -255,7 +255,9 @@ def test_one_budget_for_two_retries(virtual_clock: VirtualClock) -> None:
     ],
 )
 def test_bad_options_name_the_parameter(option: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^{option} must be .*, not {value!r}".replace("[", r"\[")):
+    with pytest.raises(
+        ConfigurationError, match=rf"^{option} must be .*, not {value!r}".replace("[", r"\[")
+    ):
         Retry(**{option: value})
 
 

@@ -44,7 +44,9 @@ POLICIES = {
         Timeout(5),
     ),
 }
-any_policy = pytest.mark.parametrize("policy", [pytest.param(make, id=name) for name, make in POLICIES.items()])
+any_policy = pytest.mark.parametrize(
+    "policy", [pytest.param(make, id=name) for name, make in POLICIES.items()]
+)
 
 
 def averages() -> Generator[float, float, str]:
@@ -414,7 +416,7 @@ def test_timeout_per_item_never_on_the_consumer(virtual_clock: VirtualClock) -> 
         items: list[int] = []
         with pytest.raises(CallTimeoutError):
             async for item in slowing():
-                items.append(item)  # noqa: PERF401
+                items.append(item)
                 await asyncio.sleep(60)
         return items
 

@@ -19,16 +19,18 @@ class Forkable(Protocol):
 
 _machines: list[weakref.ref[Forkable]] = []
 _sweep_at = 1024
+_watching = RLock()
 
 
 def watch(machine: Forkable) -> None:
     """Have `machine._after_fork()` called in every child process, as long as it lives."""
     global _sweep_at
-    _machines.append(weakref.ref(machine))
-    if len(_machines) > _sweep_at:
-        # A list with a sweep now and then weighs half of a WeakSet.
-        _machines[:] = [known for known in _machines if known() is not None]
-        _sweep_at = 2 * len(_machines) + 1024
+    with _watching:
+        _machines.append(weakref.ref(machine))
+        if len(_machines) > _sweep_at:
+            # A list with a sweep now and then weighs half of a WeakSet.
+            _machines[:] = [known for known in _machines if known() is not None]
+            _sweep_at = 2 * len(_machines) + 1024
 
 
 class SharedLock:
@@ -48,6 +50,8 @@ class SharedLock:
 
 
 def _in_child() -> None:
+    global _watching
+    _watching = RLock()
     for known in _machines:
         machine = known()
         if machine is not None:

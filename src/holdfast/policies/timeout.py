@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Token, copy_context
 from functools import partial
 from types import CoroutineType, TracebackType
@@ -186,7 +186,7 @@ class Timeout(Policy):
 
     @types.coroutine
     def _watch(
-        self, coroutine: Coroutine[Any, Any, Any], pending: Any, limit: float | None = None
+        self, coroutine: Any, pending: Any, limit: float | None = None
     ) -> Generator[Any, Any, Any]:
         """Drive a coroutine, which has suspended once with `pending`, until it ends or we do."""
         shared = limit is None
@@ -205,8 +205,7 @@ class Timeout(Policy):
                     pending = coroutine.throw(thrown)
                 else:
                     if sent is None:
-                        result: Any = yield from coroutine
-                        return result
+                        return (yield from coroutine)  # pyright: ignore[reportUnknownVariableType]
                     pending = coroutine.send(sent)
         except StopIteration as done:
             return done.value
