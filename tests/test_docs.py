@@ -83,10 +83,7 @@ def test_a_page_is_cut_into_its_blocks() -> None:
         Block("python", "x = 1\n", 3),
         Block("python no-run", "y\n", 7),
     ]
-    assert (
-        prose(text + "see `[no](link)` and [one](there)").split()
-        == "a b see and [one](there)".split()
-    )
+    assert prose(text + "`[no](link)`, [one](there)").split() == ["a", "b", ",", "[one](there)"]
 
 
 # -- the code --------------------------------------------------------------------------------------
@@ -116,6 +113,9 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
     with clock, asyncio.Runner(loop_factory=clock.loop_factory) as runner:
         for block in runnable(page):
             execute(block, str(page), module.__dict__, runner)
+        for name, shown in list(vars(module).items()):
+            if name.startswith("test_"):
+                shown()
 
 
 def test_a_block_may_await_and_goes_on_in_the_same_names() -> None:
@@ -171,6 +171,13 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         assert target.is_relative_to(ROOT), f"{name_of(page)} links out of the project: {link}"
         if anchor:
             assert anchor in headings(target.read_text("utf-8")), f"{name_of(page)}: {link}"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=name_of)
+def test_files_that_are_named_exist(page: Path) -> None:
+    for file in re.findall(r"`([\w./]+\.py)`", page.read_text("utf-8")):
+        places = [page.parent, ROOT, ROOT / "src", ROOT / "src/holdfast"]
+        assert any((place / file).exists() for place in places), f"{name_of(page)} names {file}"
 
 
 def test_the_index_lists_every_page() -> None:

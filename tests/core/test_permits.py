@@ -139,6 +139,14 @@ def test_a_place_lost_and_picked_up_by_a_passer_by_is_not_given_twice() -> None:
     assert permits.active == 1
 
 
+def test_a_waiter_knows_how_to_be_woken() -> None:
+    woken: list[str] = []
+    sleeper = Waiter(lambda: woken.append("awake"))
+    assert sleeper.granted is None
+    sleeper.wake()
+    assert woken == ["awake"]
+
+
 def test_leaving_a_queue_that_nobody_ever_joined_changes_nothing() -> None:
     permits = full()
     assert permits.abandon(waiter()) is None

@@ -272,6 +272,30 @@ COMPOSED = (
         snapshot={"active": 0, "rejected_total": 0},
     ),
     Case(
+        "a queue in front of a breaker moves on",
+        lambda: [Bulkhead(max_concurrent=1, max_queue=2), CircuitBreaker()],
+        [busy(0, 2), busy(0.5, 2, 4), Call(1, [Takes(1, LOST)], LOST, ends=5)],
+        snapshot={"active": 0, "waited_total": 2},
+    ),
+    Case(
+        "a queue behind a breaker moves on",
+        lambda: [CircuitBreaker(), Bulkhead(max_concurrent=1, max_queue=2)],
+        [busy(0, 2), busy(0.5, 2, 4), Call(1, [Takes(1, LOST)], LOST, ends=5)],
+        snapshot={"successes_total": 2, "failures_total": 1},
+    ),
+    Case(
+        "one gate and a timeout",
+        lambda: [CircuitBreaker(failure_threshold=1), Timeout(2)],
+        [Call(0), Call(1, [], DeadlineExceededError, within=0), Call(2, [Takes(1)], ends=3)],
+        snapshot={"successes_total": 2, "ignored_total": 1},
+    ),
+    Case(
+        "two gates and a timeout",
+        lambda: [Bulkhead(max_concurrent=1), CircuitBreaker(failure_threshold=1), Timeout(2)],
+        [Call(0), Call(1, [], DeadlineExceededError, within=0), Call(2, [Takes(1)], ends=3)],
+        snapshot={"active": 0, "rejected_total": 0},
+    ),
+    Case(
         "each attempt gets its own time",
         lambda: [Retry(attempts=3, backoff=STEADY), Timeout(2)],
         [Call(0, [Takes(9), Takes(9), Takes(1)], ends=7)],

@@ -193,6 +193,7 @@ POLICIES = {
     "timeout": lambda: Timeout(1),
     "fallback": lambda: Fallback(value="spare"),
     "breaker and timeout": lambda: Pipeline("p", CircuitBreaker(), Timeout(1)),
+    "two gates": lambda: Pipeline("p", CircuitBreaker(), Bulkhead()),
     "two gates and timeout": lambda: Pipeline("p", CircuitBreaker(), Bulkhead(), Timeout(1)),
     "everything": everything,
 }
@@ -219,6 +220,7 @@ def test_anything_awaitable_is_cut_off(
     guarded = {
         "timeout": lambda: timeout,
         "breaker and timeout": lambda: Pipeline("p", CircuitBreaker(), timeout),
+        "two gates": lambda: Pipeline("p", CircuitBreaker(), Bulkhead()),
         "two gates and timeout": lambda: Pipeline("p", CircuitBreaker(), Bulkhead(), timeout),
     }[policy]()
 
@@ -259,13 +261,12 @@ def test_a_coroutine_from_a_sync_looking_callable(policy: str, form: str) -> Non
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as "coroutine was never awaited"
-        with pytest.raises(TypeError, match="answer returned a coroutine .* use acall"):
-            if form == "call":
-                subject.call(looks_sync)
-            elif form == "decorated":
-                subject(looks_sync)()
-            else:
-                raise subject.try_call(looks_sync).error
+        with pytest.raises(TypeError, match=r"answer returned a coroutine .* use acall"):
+            {
+                "call": lambda: subject.call(looks_sync),
+                "decorated": lambda: subject(looks_sync)(),
+                "try_call": lambda: subject.try_call(looks_sync).unwrap(),
+            }[form]()
     (coroutine,) = made
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
     for part in subject._parts():

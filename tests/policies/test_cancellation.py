@@ -191,11 +191,31 @@ def test_a_thread_that_is_interrupted_while_it_waits_leaves_the_queue() -> None:
     clock = VirtualClock()
     clock.wait = interrupt
     bulkhead = Bulkhead(max_concurrent=1, max_queue=1, clock=clock)
+    wide = Bulkhead("wide")
+    guarded = Pipeline("guarded", wide, bulkhead)
     with bulkhead:
         with pytest.raises(KeyboardInterrupt):
             bulkhead.call(lambda: None)
+        with pytest.raises(KeyboardInterrupt):
+            guarded.call(lambda: None)
         assert bulkhead.snapshot().queued == 0
+        assert wide.snapshot().active == 0
     assert bulkhead.snapshot().active == 0
+
+
+def test_a_place_that_comes_free_on_the_way_to_the_queue() -> None:
+    """Between finding no place and joining the queue: whoever is first in line has it at once."""
+    bulkhead = Bulkhead(max_concurrent=1, max_queue=1)
+    place = bulkhead._wait()
+    assert bulkhead.snapshot().active == 1
+    bulkhead._failed(place, None)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        assert await bulkhead._await() is place
+        bulkhead._failed(place, None)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert bulkhead.snapshot().active == bulkhead.snapshot().waited_total == 0
 
 
 def test_a_call_cancelled_in_backoff_makes_no_further_attempt(virtual_clock: VirtualClock) -> None:

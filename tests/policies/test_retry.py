@@ -12,7 +12,6 @@ from holdfast import (
     Backoff,
     CircuitBreaker,
     CircuitOpenError,
-    ConfigurationError,
     DeadlineExceededError,
     Pipeline,
     Retry,
@@ -116,7 +115,7 @@ def test_a_refusal_that_ends_the_attempts_is_the_context_of_the_real_error(
 def test_a_refusal_does_not_hide_the_real_error(form: str, virtual_clock: VirtualClock) -> None:
     retry, breaker = Retry(attempts=5, backoff=STEADY), CircuitBreaker(failure_threshold=2)
     error = ConnectionResetError("the real one")
-    with pytest.raises(ConnectionResetError) as caught:
+    with pytest.raises(ConnectionResetError) as caught:  # noqa: PT012 - the loop is what is tested
         if form == "call":
             retry.call(breaker(failing(error)))
         elif form == "attempts":
@@ -237,30 +236,6 @@ def test_one_budget_for_two_retries(virtual_clock: VirtualClock) -> None:
     assert len(callee.calls) == 1
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("attempts", 0),
-        ("attempts", 2.5),
-        ("attempts", True),
-        ("backoff", 1.5),
-        ("budget", 3),
-        ("max_elapsed", 0),
-        ("max_retry_after", -1),
-        ("on", "ConnectionError"),
-        ("on", []),
-        ("on", [3]),
-        ("on", 3),
-        ("name", ""),
-    ],
-)
-def test_bad_options_name_the_parameter(option: str, value: Any) -> None:
-    with pytest.raises(
-        ConfigurationError, match=rf"^{option} must be .*, not {value!r}".replace("[", r"\[")
-    ):
-        Retry(**{option: value})
-
-
 # -- the block form ----------------------------------------------------------------------------
 
 
@@ -297,7 +272,7 @@ def test_a_block_that_was_not_entered_is_a_clear_error() -> None:
 
 
 def test_a_block_forgotten_at_the_second_attempt(virtual_clock: VirtualClock) -> None:
-    with pytest.raises(RuntimeError, match="was not entered"):
+    with pytest.raises(RuntimeError, match="was not entered"):  # noqa: PT012 - the loop is what is tested
         for attempt in Retry(backoff=STEADY).attempts():
             if virtual_clock.now() == 0:
                 with attempt:
@@ -322,7 +297,7 @@ def test_leaving_a_block_early_is_fine(virtual_clock: VirtualClock) -> None:
 
 def test_an_interrupted_block_makes_no_further_attempt(virtual_clock: VirtualClock) -> None:
     entered: list[int] = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the loop is what is tested
         for attempt in Retry(backoff=STEADY).attempts():
             with attempt:
                 entered.append(attempt.number)
@@ -331,7 +306,7 @@ def test_an_interrupted_block_makes_no_further_attempt(virtual_clock: VirtualClo
 
 
 def test_blocks_refuse_to_begin_after_the_deadline(virtual_clock: VirtualClock) -> None:
-    with deadline(0), pytest.raises(DeadlineExceededError):
+    with deadline(0), pytest.raises(DeadlineExceededError):  # noqa: PT012 - the loop is what is tested
         for _ in Retry().attempts():
             pytest.fail("an attempt was begun")
 
@@ -429,7 +404,7 @@ def test_forms_of_nested_retries(
 
             list(inner(source)())
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError):  # noqa: PT012 - the loop is what is tested
         if outer_form == "call":
             outer.call(use_inner)
         else:

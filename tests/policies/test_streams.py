@@ -414,7 +414,7 @@ def test_timeout_per_item_never_on_the_consumer(virtual_clock: VirtualClock) -> 
 
     async def main() -> list[int]:
         items: list[int] = []
-        with pytest.raises(CallTimeoutError):
+        with pytest.raises(CallTimeoutError):  # noqa: PT012 - the loop is what is tested
             async for item in slowing():
                 items.append(item)
                 await asyncio.sleep(60)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast import (
+    Bulkhead,
     CallTimeoutError,
     CircuitBreaker,
     DeadlineExceededError,
@@ -40,7 +41,16 @@ async def _fused(timeout: Timeout, callee: Any) -> Any:
     return await Pipeline("fused", CircuitBreaker(), timeout).acall(callee)
 
 
-FORMS: dict[str, Use] = {"acall": _acall, "block": _block, "behind a gate": _fused}
+async def _fused_twice(timeout: Timeout, callee: Any) -> Any:
+    return await Pipeline("fused", CircuitBreaker(), Bulkhead(), timeout).acall(callee)
+
+
+FORMS: dict[str, Use] = {
+    "acall": _acall,
+    "block": _block,
+    "behind a gate": _fused,
+    "behind two gates": _fused_twice,
+}
 every_form = pytest.mark.parametrize(
     "use", [pytest.param(use, id=name) for name, use in FORMS.items()]
 )
@@ -187,6 +197,23 @@ def test_a_callee_that_swallows_our_cancellation(use: Use, virtual_clock: Virtua
     virtual_clock.run(main())
     assert virtual_clock.now() == 3.5
     assert timeout.snapshot().timed_out_total == 0
+
+
+@every_form
+def test_a_callee_that_returns_when_cancelled(use: Use, virtual_clock: VirtualClock) -> None:
+    async def prompt() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+        return "just in time"
+
+    async def main() -> None:
+        assert await use(Timeout(2), prompt) == "just in time"
+        assert baseline() == 0
+
+    virtual_clock.run(main())
+    assert virtual_clock.now() == 2
 
 
 @every_form
@@ -377,6 +404,69 @@ def test_outside_of_any_task() -> None:
         error = await done
         assert isinstance(error, RuntimeError)
         assert "needs a running asyncio task" in str(error)
+
+    asyncio.run(main())
+
+
+class Suspend:
+    """Suspends with something that is sent back in, and says what that was."""
+
+    def __await__(self) -> Any:
+        return (yield "pending")
+
+
+def test_what_is_sent_in_reaches_the_callee() -> None:
+    """asyncio sends nothing in; other drivers of coroutines may."""
+
+    async def callee() -> list[str]:
+        return [await Suspend(), await Suspend()]
+
+    async def main() -> None:
+        coroutine = Timeout(5).acall(callee)
+        assert coroutine.send(None) == "pending"
+        assert coroutine.send("one") == "pending"
+        with pytest.raises(StopIteration) as stop:
+            coroutine.send("two")
+        assert stop.value.value == ["one", "two"]
+
+    asyncio.run(main())
+
+
+def test_closing_a_call_closes_the_callee() -> None:
+    ended: list[str] = []
+
+    async def callee() -> None:
+        try:
+            await Suspend()
+        finally:
+            ended.append("closed")
+
+    async def main() -> None:
+        coroutine = Timeout(5).acall(callee)
+        coroutine.send(None)
+        coroutine.close()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    asyncio.run(main())
+    assert ended == ["closed"]
+
+
+def test_a_call_finalised_in_another_context() -> None:
+    """The collector runs wherever it likes; the ambient deadline there is none of its business."""
+    guarded = Pipeline("guarded", Timeout(5), Retry(), Timeout(1))
+
+    async def callee() -> None:
+        await Suspend()
+
+    async def main() -> None:
+        coroutine = guarded.acall(callee)
+        contextvars.copy_context().run(coroutine.send, None)
+        with deadline(60):
+            coroutine.close()
+            assert time_left() is not None
+        assert time_left() is None
 
     asyncio.run(main())
 

@@ -221,6 +221,20 @@ def test_an_orphaned_place_is_taken_in_by_the_next_caller() -> None:
     assert bulkhead.snapshot().active == 0
 
 
+def test_an_orphaned_place_serves_whoever_comes_next(virtual_clock: VirtualClock) -> None:
+    """Also where a queue is kept, since somebody has once waited."""
+    bulkhead = Bulkhead(max_concurrent=1, max_queue=1)
+
+    async def main() -> None:
+        await asyncio.gather(*(bulkhead.acall(asyncio.sleep, 1) for _ in range(2)))
+        finalise_under(bulkhead._permits._lock, begun(bulkhead))
+        bulkhead.resize(max_queue=0)
+        assert bulkhead.call(lambda: "mine") == "mine"
+
+    virtual_clock.run(main())
+    assert bulkhead.snapshot().active == 0
+
+
 def test_an_orphaned_place_goes_to_the_one_who_waits(virtual_clock: VirtualClock) -> None:
     bulkhead = Bulkhead(max_concurrent=2, max_queue=2)
 
@@ -245,6 +259,9 @@ def test_an_orphaned_waiter_gets_no_place(virtual_clock: VirtualClock) -> None:
             waiting = bulkhead.acall(forever)
             waiting.send(None)
             finalise_under(bulkhead._permits._lock, waiting)
+            bulkhead.resize(max_queue=0)
+            assert bulkhead.try_call(lambda: None).rejected
+            bulkhead.resize(max_queue=1)
         assert bulkhead.snapshot().active == 0
         assert bulkhead.snapshot().queued == 0
         await bulkhead.acall(asyncio.sleep, 1)

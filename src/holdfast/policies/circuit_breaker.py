@@ -13,7 +13,7 @@ from holdfast._core.clock import Clock
 from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection, Verdict
 from holdfast._core.states import State, Trigger
-from holdfast._core.validate import number, text
+from holdfast._core.validate import count, number, text
 from holdfast.classify import classify, retry_after
 from holdfast.errors import Category, RejectedError
 from holdfast.policies import blocks
@@ -91,6 +91,8 @@ class CircuitBreaker(Gate):
         events: EventHub | None = None,
     ) -> None:
         super().__init__(name, clock, events)
+        if window_calls is not None:
+            count("window_calls", window_calls)  # first, as other defaults follow from it
         if failure_threshold is None and failure_rate is None and slow_call_duration is None:
             failure_threshold = 5 if window_calls is None else min(5, window_calls)
         if minimum_calls is None:

@@ -74,12 +74,9 @@ class Gate(Policy):
 
     def _settle(self, permit: Any, result: Any) -> None:
         """The call returned, off the everyday path."""
-        if result.__class__ is Rejection:
-            self._failed(permit, None)
-        else:
-            news = self._machine.give_back(permit, result)
-            if news is not None:
-                self._news(news)
+        news = self._machine.give_back(permit, result)
+        if news is not None:
+            self._news(news)
 
     def _enter(self) -> Any:
         """A permit, or raise the refusal."""

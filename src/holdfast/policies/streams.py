@@ -56,11 +56,11 @@ class AsyncSession(Generic[PolicyT]):
     async def open(self) -> Any:
         """Make the generator and give its first item; StopAsyncIteration if there is none."""
         self.source = self.call()
-        return await self.step(self.source.__anext__())
+        return await self.step(self.source.__anext__)
 
-    async def step(self, resumed: Awaitable[Any]) -> Any:
-        """Wait for the next item."""
-        return await resumed
+    async def step(self, resume: Callable[..., Awaitable[Any]], *argument: Any) -> Any:
+        """Resume the generator once."""
+        return await resume(*argument)
 
     def end(self, error: BaseException | None) -> None:
         """The stream is over. Called exactly once, also when `open` failed."""
@@ -111,9 +111,9 @@ def guard_async(inner: Inner, begin: Callable[[Call], AsyncSession[Any]]) -> Inn
                         await session.source.aclose()
                         raise
                     except BaseException as thrown:
-                        item = await session.step(session.source.athrow(thrown))
+                        item = await session.step(session.source.athrow, thrown)
                     else:
-                        item = await session.step(session.source.asend(sent))
+                        item = await session.step(session.source.asend, sent)
             except StopAsyncIteration:
                 pass
         except BaseException as error:

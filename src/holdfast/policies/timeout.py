@@ -170,7 +170,7 @@ class Timeout(Policy):
         return guard(inner, lambda call: _Limited(run, call))
 
     def _bind_async_generator(self, inner: Inner) -> Inner:
-        run = self._bind_async(_same, raise_rejection)
+        run = self._bind_async(_resume, raise_rejection)
         return guard_async(inner, lambda call: _AsyncLimited(run, call))
 
     def _left(self) -> float | Rejection | None:
@@ -323,10 +323,6 @@ class _Work:
             self.error = error
 
 
-def _same(awaitable: Awaitable[Any]) -> Awaitable[Any]:
-    return awaitable
-
-
 def _resume(resume: Callable[..., Any], *argument: Any) -> Any:
     return resume(*argument)
 
@@ -345,5 +341,5 @@ class _Limited(Session[Inner]):
 
 
 class _AsyncLimited(AsyncSession[Inner]):
-    async def step(self, resumed: Awaitable[Any]) -> Any:
-        return await self.policy(resumed)
+    async def step(self, resume: Callable[..., Awaitable[Any]], *argument: Any) -> Any:
+        return await self.policy(resume, *argument)

@@ -38,7 +38,7 @@ class Watch:
         if isinstance(source, TimerQueue):
             # The armed timer stays; it finds out what is due when it fires, once per limit at most.
             source.watches.pop(self, None)
-        elif source is not None:
+        elif source is not None:  # pragma: no branch - it is None for a moment in `start` only
             source.cancel()
 
     def is_ours(self) -> bool:
