@@ -275,6 +275,11 @@ class TestRamp:
         rejection = next(answer for answer in answers if isinstance(answer, Rejection))
         assert (rejection.reason, rejection.retry_after) == ("ramping up", 10 - elapsed)
 
+    def test_counts_shares_up_to_whole_calls(self) -> None:
+        machine = self.ramping()
+        answers = [machine.admit(NOW + 15) is machine.era for _ in range(11)]
+        assert answers == [False, True] * 5 + [True], "0.55 each time, and a call at every whole"
+
     def test_ends_when_its_time_is_over(self) -> None:
         machine = self.ramping()
         assert machine.admit(NOW + 20) is machine.era
@@ -382,6 +387,14 @@ class TestReconfigure:
         machine.reconfigure(CircuitOptions(failure_threshold=3, **shape))
         shown = machine.snapshot(NOW)
         assert (shown.failures, shown.failures_total) == (0, 1)
+
+
+def test_a_success_at_the_edge_of_a_slice_belongs_to_the_new_one() -> None:
+    machine = circuit()
+    machine.succeed(machine.era, NOW)
+    machine.succeed(machine.era, NOW + 1)
+    assert machine.snapshot(NOW + 10).calls == 1
+    assert machine.snapshot(NOW + 11).calls == 0
 
 
 def test_a_fork_frees_the_probes_and_the_lock() -> None:

@@ -162,6 +162,19 @@ class CircuitMachine(RuleBasedStateMachine):
         while self.out:
             self.settle_one(0, how, False, None, Fraction(0), "ignore")
 
+    @rule(asks=st.integers(0, 12), step=eighths)
+    def an_outage_passes(self, asks: int, step: Fraction) -> None:
+        """Failures until it opens, time, good probes, and the first calls of the ramp."""
+        for how, wait in (("failed", Fraction(0)), ("ok", Fraction(60))):
+            self.now += wait
+            for _ in range(6):
+                self.ask_once(fast=True)
+                if self.out:
+                    self.settle_one(len(self.out) - 1, how, False, None, Fraction(0), "ignore")
+        self.now += step
+        for _ in range(asks):
+            self.ask_once(fast=False)
+
     @precondition(lambda self: self.out)
     @rule(which=st.integers(0, 50))
     def lose(self, which: int) -> None:

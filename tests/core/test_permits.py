@@ -66,6 +66,18 @@ def test_a_place_picked_up_by_a_passer_by_comes_to_the_queue_afterwards() -> Non
     assert permits.give_back(stolen[0]) is late
 
 
+def test_who_comes_last_does_not_overtake_even_when_a_place_lies_free_for_a_moment() -> None:
+    permits, first, last = full(), waiter(), waiter()
+    permits._free = CutIn(
+        [],
+        before_append=lambda: permits.enqueue(first),
+        after_append=lambda: permits.enqueue(last),
+    )
+    assert permits.give_back(permits.place) is first
+    assert last.granted is None
+    assert permits.give_back(permits.place) is last
+
+
 def test_a_place_returned_while_the_bulkhead_shrinks_is_not_stranded() -> None:
     """The shrinking found no free place; one comes back before it is through."""
     permits, queued = full(limit=3), waiter()
@@ -145,6 +157,15 @@ def test_a_waiter_knows_how_to_be_woken() -> None:
     assert sleeper.granted is None
     sleeper.wake()
     assert woken == ["awake"]
+
+
+def test_leaving_counts_as_a_rejection_only_if_it_was_one() -> None:
+    permits = full()
+    for rejected, total in (({}, 0), ({"rejected": True}, 1)):
+        queued = waiter()
+        permits.enqueue(queued)
+        permits.abandon(queued, **rejected)
+        assert permits.snapshot("dep").rejected_total == total
 
 
 def test_leaving_a_queue_that_nobody_ever_joined_changes_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -184,3 +185,4 @@ class PermitsMachine(RuleBasedStateMachine):
 
 
 TestPermitsMachine = PermitsMachine.TestCase
+TestPermitsMachine.settings = settings(max_examples=250)  # they are quick

@@ -239,13 +239,13 @@ def test_an_orphaned_place_goes_to_the_one_who_waits(virtual_clock: VirtualClock
     bulkhead = Bulkhead(max_concurrent=2, max_queue=2)
 
     async def main() -> None:
-        holders = [begun(bulkhead), begun(bulkhead)]
+        abandoned = begun(bulkhead)
+        other = asyncio.create_task(bulkhead.acall(asyncio.sleep, 0.5))
         waiters = [asyncio.create_task(bulkhead.acall(asyncio.sleep, 1)) for _ in range(2)]
         await asyncio.sleep(0)
-        finalise_under(bulkhead._permits._lock, holders[0])
-        holders[1].close()  # it comes by the regular way, and finds the orphan
-        await asyncio.gather(*waiters)
-        assert virtual_clock.now() == 1
+        finalise_under(bulkhead._permits._lock, abandoned)
+        await asyncio.gather(other, *waiters)  # the other one comes by and finds the orphan
+        assert virtual_clock.now() == 1.5
 
     virtual_clock.run(main())
     assert bulkhead.snapshot().active == 0
