@@ -115,6 +115,12 @@ class TestOpening:
         assert (change.at, change.retry_at, change.shadow) == (NOW, NOW + 10, False)
         assert machine.drain() == ()
 
+    def test_nothing_is_slow_unless_it_is_said(self) -> None:
+        machine = circuit(failure_threshold=9)
+        fail(machine)
+        machine.succeed(machine.era, NOW)
+        assert machine.snapshot(NOW).slow == 0
+
     def test_a_success_resets_nothing(self) -> None:
         machine = circuit(failure_threshold=2)
         fail(machine)
@@ -207,6 +213,15 @@ class TestHalfOpen:
         machine.succeed(second, NOW + 11)
         assert machine.snapshot(NOW + 11).late_total == 1
         assert machine.era.state is State.OPEN
+
+    def test_probes_are_in_the_window_as_what_they_were(self) -> None:
+        machine = broken(half_open_max_calls=3)
+        for slow in (False, False, True):
+            machine.succeed(admitted(machine, NOW + 10), NOW + 10, slow=slow)
+            shown = machine.snapshot(NOW + 10)
+            assert (shown.slow, shown.successes_total > 0) == (int(slow), True)
+        machine.fail(admitted(machine, NOW + 20), NOW + 20, slow=True)
+        assert machine.snapshot(NOW + 20).slow == 1
 
     def test_a_hung_probe_loses_its_place_in_the_end(self) -> None:
         machine = broken(probe_timeout=5)

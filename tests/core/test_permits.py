@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from holdfast._core.permits import Permits, Waiter
 
 
@@ -50,6 +52,19 @@ def test_a_place_returned_while_somebody_joins_the_queue_is_theirs() -> None:
     assert permits.give_back(permits.place) is late
     assert late.granted is permits.place
     assert permits.active == 1
+
+
+@pytest.mark.parametrize("act", ["enqueue", "resize"])
+def test_who_looks_for_a_free_place_has_raised_the_flag_before(act: str) -> None:
+    """Or a place that is put down right after the look would be noticed by nobody."""
+    permits = full(limit=2)
+    flags: list[bool] = []
+    permits._free = CutIn([], after_pop=lambda: flags.append(permits.busy))
+    if act == "enqueue":
+        permits.enqueue(waiter())
+    else:
+        permits.resize(1, 0)
+    assert flags == [True]
 
 
 def test_a_place_picked_up_by_a_passer_by_comes_to_the_queue_afterwards() -> None:

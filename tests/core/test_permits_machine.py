@@ -169,6 +169,11 @@ class PermitsMachine(RuleBasedStateMachine):
         assert 0 <= shown.active <= self.most
 
     @invariant()
+    def busy_only_while_there_is_something_to_consider(self) -> None:
+        """Else every call would take the slow way, or a quick one would pass the queue."""
+        assert self.permits.busy is (bool(self.line) or len(self.holders) > self.limit)
+
+    @invariant()
     def nobody_waits_beside_a_free_place(self) -> None:
         assert not self.line or len(self.holders) >= self.limit
 

@@ -327,6 +327,16 @@ BREAKER = (
         ],
     ),
     Case(
+        "results are judged by changed options too",
+        breaker(on_result=lambda result: result == "bad"),
+        [
+            Do(0, lambda breaker: breaker.reconfigure(failure_threshold=1)),
+            Call(1, ["bad"], "bad"),
+            refused(2),
+        ],
+        judges_results=True,
+    ),
+    Case(
         "slow calls can be watched from now on",
         breaker(),
         [

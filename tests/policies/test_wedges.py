@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from holdfast import Bulkhead, CircuitBreaker, Fallback, Pipeline
+from holdfast._core.permits import Permits, Waiter
 from holdfast._core.states import State
 from holdfast.policies import fallback as fallback_module
 from holdfast.testing import VirtualClock
@@ -310,6 +311,27 @@ def test_a_fallback_finalised_while_its_own_thread_counts() -> None:
     call.send(None)
     finalise_under(fallback_module._SHARED.lock, call)
     assert fallback.snapshot().used_total == 0
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_place_orphaned_just_as_its_heir_joins_the_queue(
+    sync: bool, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bulkhead = Bulkhead(max_concurrent=1, max_queue=1)
+    abandoned = begun(bulkhead)
+    join = Permits.enqueue
+
+    def joined_by_a_finaliser(permits: Permits, waiter: Waiter) -> bool:
+        joined = join(permits, waiter)
+        finalise_under(permits._lock, abandoned)
+        return joined
+
+    monkeypatch.setattr(Permits, "enqueue", joined_by_a_finaliser)
+    if sync:
+        assert bulkhead.call(lambda: "mine") == "mine"
+    else:
+        virtual_clock.run(bulkhead.acall(asyncio.sleep, 1))
+    assert (bulkhead.snapshot().active, bulkhead.snapshot().waited_total) == (0, 1)
 
 
 # -- forks -------------------------------------------------------------------------------------

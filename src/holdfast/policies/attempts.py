@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._core.deadline import LIMIT
 from holdfast._core.outcome import Rejection
-from holdfast._core.plan import Plan, Stop
+from holdfast._core.plan import Plan, Stop, Wait
 from holdfast.classify import classify, retry_after
 from holdfast.errors import RejectedError
 
@@ -65,9 +65,9 @@ class Call:
                 self._retry._names_rejections and self._retry._retries(result.error)
             )
             self._refused = True
-            delay = self._next(result.error if retryable else None, retryable, result.retry_after)
-            if delay is None and self._real is not None:
-                self._annotate(self._real)
+            delay = self._next(result, retryable, result.retry_after)
+            if delay is None and self._plan.failed > 1:
+                self._annotate(result.error if self._real is None else self._real)
             return delay
         self._refused = False
         if self._retry._rejects_result(result):
@@ -81,42 +81,42 @@ class Call:
         else:
             self._retry._tally.over(self._plan.failed + 1, ok=True)
 
-    def _next(self, error: Exception | None, retryable: bool, asked: float | None) -> float | None:
+    def _next(
+        self, cause: Exception | Rejection | None, retryable: bool, asked: float | None
+    ) -> float | None:
         retry, plan = self._retry, self._plan
         step = plan.next(
             retry._clock.now(), retryable=retryable, retry_after=asked, deadline=LIMIT.get()
         )
-        error_type = "result" if error is None else type(error).__qualname__
         if isinstance(step, Stop):
             self._reason = step.reason
             retry._tally.over(plan.failed, ok=False)
-            if retry._events.active:
-                from holdfast._core.events import RetryGaveUp
-
-                retry._events.emit(
-                    RetryGaveUp(
-                        name=retry.name,
-                        at=retry._clock.wall(),
-                        attempts=plan.failed,
-                        reason=step.reason,
-                        error_type=error_type,
-                    )
-                )
-            return None
         if retry._events.active:
-            from holdfast._core.events import RetryScheduled
+            self._tell(step, cause.error if isinstance(cause, Rejection) else cause)
+        return None if isinstance(step, Stop) else step.delay
 
-            retry._events.emit(
-                RetryScheduled(
-                    name=retry.name,
-                    at=retry._clock.wall(),
-                    attempt=plan.failed,
-                    delay=step.delay,
-                    error_type=error_type,
-                    category=None if error is None else classify(error),
+    def _tell(self, step: Wait | Stop, error: Exception | None) -> None:
+        from holdfast._core.events import RetryGaveUp, RetryScheduled
+
+        name, at, failed = self._retry.name, self._retry._clock.wall(), self._plan.failed
+        error_type = "result" if error is None else type(error).__qualname__
+        if isinstance(step, Stop):
+            self._retry._events.emit(
+                RetryGaveUp(
+                    name=name, at=at, attempts=failed, reason=step.reason, error_type=error_type
                 )
             )
-        return step.delay
+            return
+        self._retry._events.emit(
+            RetryScheduled(
+                name=name,
+                at=at,
+                attempt=failed,
+                delay=step.delay,
+                error_type=error_type,
+                category=None if error is None else classify(error),
+            )
+        )
 
     def _annotate(self, error: Exception) -> None:
         """Say on the error what was tried, once, however often that same object is raised."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast._core.backoff import Backoff
 from holdfast._core.budget import Budget
 from holdfast._core.clock import Clock
-from holdfast._core.deadline import LIMIT, passed
+from holdfast._core.deadline import passed
 from holdfast._core.hub import EventHub
-from holdfast._core.outcome import Rejection
 from holdfast._core.plan import RetryOptions
-from holdfast._core.tally import MOST_WINS, RetryTally
+from holdfast._core.tally import RetryTally
 from holdfast._core.validate import count, number, refuse
 from holdfast.classify import classify
 from holdfast.errors import Category, RejectedError
-from holdfast.policies.attempts import SCOPE, Attempts, Call
-from holdfast.policies.base import Inner, Policy, Reject, raise_rejection, refuse_coroutine
+from holdfast.policies.attempts import Attempts
+from holdfast.policies.base import Inner, Policy, Reject, raise_rejection
+from holdfast.policies.drivers import drive, drive_async
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
@@ -122,6 +121,11 @@ class Retry(Policy):
         """Whether `on` names refusals by policies further in, which are not retried otherwise."""
         return self._names_rejections
 
+    @property
+    def _takes_refusals(self) -> bool:
+        """Whether a refusal ends a call at once and there is nobody to be told."""
+        return not self._names_rejections and not self._events.active
+
     def snapshot(self) -> RetrySnapshot:
         """The retry's totals and its budget at this moment."""
         return self._tally.snapshot(self.name)
@@ -129,120 +133,10 @@ class Retry(Policy):
     # -- the layers ----------------------------------------------------------------------------
 
     def _bind_sync(self, inner: Inner, reject: Reject) -> Inner:
-        parts = (self, self._tally, inner, reject)
-
-        def retrying(*args: Any, **kwargs: Any) -> Any:
-            self, tally, inner, reject = parts
-            if LIMIT.get() is not None:
-                late = passed(self.name, self._clock)
-                if late is not None:
-                    return reject(self._tell_rejected(late))
-            outer = SCOPE.get()
-            nested = outer is not None and outer[0]
-            scope = [True]
-            if not nested:
-                SCOPE.set(scope)
-            started = 0.0 if self._options.max_elapsed is None else self._clock.now()
-            call: Call | None = None
-            try:
-                while True:
-                    try:
-                        result = inner(*args, **kwargs)
-                        if result.__class__ is CoroutineType:
-                            refuse_coroutine(result)
-                    except Exception as error:
-                        if call is None:
-                            call = Call(self, nested, started)
-                        delay = call.after_error(error)
-                        if delay is None:
-                            real = call.real_error()
-                            if real is not None:
-                                raise real  # noqa: B904 - the refusal stays as its context
-                            raise
-                    else:
-                        if call is None:
-                            if self._retry_result is None and result.__class__ is not Rejection:
-                                # As `RetryTally.first_try`, without the price of calling it.
-                                wins = tally.wins
-                                wins.append(None)
-                                if len(wins) > MOST_WINS:
-                                    tally.fold()
-                                budget = tally.budget
-                                if budget is not None and not budget.full:
-                                    budget.deposit()
-                                return result
-                            if result.__class__ is Rejection and not self._names_rejections:
-                                tally.over(1, ok=False)
-                                return result
-                            call = Call(self, nested, started)
-                        delay = call.after_result(result)
-                        if delay is None:
-                            real = call.real_error()
-                            if real is not None:
-                                raise real
-                            return result
-                    self._clock.sleep(delay)
-            finally:
-                scope[0] = False
-
-        return retrying
+        return drive(self, None, None, inner, reject)
 
     def _bind_async(self, inner: Inner, reject: Reject) -> Inner:
-        parts = (self, self._tally, inner, reject)
-
-        async def retrying(*args: Any, **kwargs: Any) -> Any:
-            self, tally, inner, reject = parts
-            if LIMIT.get() is not None:
-                late = passed(self.name, self._clock)
-                if late is not None:
-                    return reject(self._tell_rejected(late))
-            outer = SCOPE.get()
-            nested = outer is not None and outer[0]
-            scope = [True]
-            if not nested:
-                SCOPE.set(scope)
-            started = 0.0 if self._options.max_elapsed is None else self._clock.now()
-            call: Call | None = None
-            try:
-                while True:
-                    try:
-                        result = await inner(*args, **kwargs)
-                    except Exception as error:
-                        if call is None:
-                            call = Call(self, nested, started)
-                        delay = call.after_error(error)
-                        if delay is None:
-                            real = call.real_error()
-                            if real is not None:
-                                raise real  # noqa: B904 - the refusal stays as its context
-                            raise
-                    else:
-                        if call is None:
-                            if self._retry_result is None and result.__class__ is not Rejection:
-                                # As `RetryTally.first_try`, without the price of calling it.
-                                wins = tally.wins
-                                wins.append(None)
-                                if len(wins) > MOST_WINS:
-                                    tally.fold()
-                                budget = tally.budget
-                                if budget is not None and not budget.full:
-                                    budget.deposit()
-                                return result
-                            if result.__class__ is Rejection and not self._names_rejections:
-                                tally.over(1, ok=False)
-                                return result
-                            call = Call(self, nested, started)
-                        delay = call.after_result(result)
-                        if delay is None:
-                            real = call.real_error()
-                            if real is not None:
-                                raise real
-                            return result
-                    await self._clock.asleep(delay)
-            finally:
-                scope[0] = False
-
-        return retrying
+        return drive_async(self, None, None, None, inner, reject)
 
     def _bind_generator(self, inner: Inner) -> Inner:
         return guard(inner, lambda call: _Repeated(self, call))
