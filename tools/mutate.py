@@ -95,6 +95,8 @@ def _is_declaration(node: ast.AST) -> bool:
         return isinstance(node.value, ast.Constant)
     if isinstance(node, ast.Assign):
         return ast.unparse(node.targets[0]) in ("__slots__", "__all__")
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
     return isinstance(node, (ast.Import, ast.ImportFrom))
 
 

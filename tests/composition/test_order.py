@@ -48,6 +48,10 @@ IMPOSSIBLE: dict[str, tuple[Make, str]] = {
 }
 
 DOUBTFUL: dict[str, tuple[Make, str]] = {
+    "timeout only outside breaker": (
+        lambda: [Timeout(1), CircuitBreaker(), Bulkhead()],
+        "write CircuitBreaker(...), Timeout(...), or add a shorter Timeout inside",
+    ),
     "breaker outside retry": (
         lambda: [CircuitBreaker(), Retry()],
         "write Retry(...), CircuitBreaker(...)",
@@ -78,7 +82,7 @@ SENSIBLE: dict[str, Make] = {
     ],
     "the design's example": lambda: [Retry(), CircuitBreaker(), Bulkhead(), Timeout(2)],
     "breaker after bulkhead": lambda: [Retry(), Bulkhead(), CircuitBreaker(), Timeout(2)],
-    "no retry": lambda: [Timeout(1), CircuitBreaker(), Bulkhead()],
+    "no retry": lambda: [CircuitBreaker(), Bulkhead(), Timeout(1)],
     "timeouts that shrink": lambda: [Timeout(10), Timeout(2)],
     "two breakers": lambda: [CircuitBreaker("region"), CircuitBreaker("host")],
     "two bulkheads": lambda: [Bulkhead("wide"), Bulkhead("narrow", max_concurrent=1)],

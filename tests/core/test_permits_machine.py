@@ -190,4 +190,4 @@ class PermitsMachine(RuleBasedStateMachine):
 
 
 TestPermitsMachine = PermitsMachine.TestCase
-TestPermitsMachine.settings = settings(max_examples=250)  # they are quick
+TestPermitsMachine.settings = settings(max_examples=150)  # they are quick

@@ -251,7 +251,7 @@ def test_a_coroutine_from_a_sync_looking_callable(policy: str, form: str) -> Non
     subject: Any = {
         **POLICIES,
         "thread": lambda: Timeout(5, sync="thread"),
-        "deadline and breaker": lambda: Pipeline("p", Timeout(5), CircuitBreaker()),
+        "deadline and breaker": lambda: Pipeline("p", Timeout(5), CircuitBreaker(), Timeout(4)),
     }[policy]()
     made: list[Any] = []
 
@@ -323,3 +323,44 @@ def test_the_forms_of_one_policy_share_its_state() -> None:
         pytest.fail("there was no second place")
 
     assert one().rejected
+
+
+@pytest.mark.parametrize("form", ["decorated", "call", "try_call"])
+def test_a_fallbacks_handler_gets_the_callers_arguments_in_every_form(form: str) -> None:
+    """`call(fn, 1)` must not show the handler the function where the decorator does not."""
+    seen: list[tuple[Any, ...]] = []
+
+    def handler(error: Exception, *args: Any, **kwargs: Any) -> str:
+        seen.append((args, kwargs))
+        return "instead"
+
+    def fails(number: int, *, unit: str) -> str:
+        raise ConnectionResetError("gone")
+
+    pipeline = Pipeline("p", Fallback(handler), Retry(attempts=1))
+    if form == "decorated":
+        answer = pipeline(fails)(1, unit="m")
+    elif form == "call":
+        answer = pipeline.call(fails, 1, unit="m")
+    else:
+        answer = pipeline.try_call(fails, 1, unit="m").unwrap()
+    assert (answer, seen) == ("instead", [((1,), {"unit": "m"})])
+
+
+@pytest.mark.parametrize("form", ["decorated", "acall", "try_acall"])
+def test_an_async_fallbacks_handler_gets_them_too(form: str) -> None:
+    async def handler(error: Exception, number: int) -> int:
+        return number
+
+    async def fails(number: int) -> int:
+        raise ConnectionResetError("gone")
+
+    async def main() -> Any:
+        fallback = Fallback(handler)
+        if form == "decorated":
+            return await fallback(fails)(7)
+        if form == "acall":
+            return await fallback.acall(fails, 7)
+        return (await fallback.try_acall(fails, 7)).unwrap()
+
+    assert asyncio.run(main()) == 7

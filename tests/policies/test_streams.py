@@ -289,6 +289,7 @@ def test_an_error_of_a_stream_is_a_failure(
 def test_a_consumer_that_takes_its_time_is_not_slow(
     sync: bool, virtual_clock: VirtualClock
 ) -> None:
+    virtual_clock.advance(10)
     breaker = CircuitBreaker(slow_call_duration=1, minimum_calls=1)
 
     def source() -> Generator[int, None, None]:

@@ -53,6 +53,16 @@ def raise_rejection(rejection: Rejection) -> NoReturn:
     raise rejection.error
 
 
+def raise_from_call(rejection: Rejection) -> NoReturn:
+    """As `raise_rejection`, in the chains of `call` and `acall`."""
+    raise rejection.error
+
+
+def own_arguments(reject: Reject, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The caller's arguments: in the chains of the call methods the function stands in front."""
+    return args if reject is raise_rejection else args[1:]
+
+
 def hand_over(rejection: Rejection) -> Rejection:
     return rejection
 
@@ -187,7 +197,7 @@ class Policy(ABC):
 
     def _bind_chain(self, form: int) -> Inner:
         """Bind the layers for one of the call methods, when it is used for the first time."""
-        reject = raise_rejection if form in (_CALL, _ACALL) else hand_over
+        reject = raise_from_call if form in (_CALL, _ACALL) else hand_over
         bind = self._bind_sync if form in (_CALL, _TRY_CALL) else self._bind_async
         chain = bind(_invoke, reject)
         # Two threads may both come here; either of their chains will do.

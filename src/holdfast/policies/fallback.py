@@ -21,7 +21,7 @@ from holdfast._core.outcome import Rejection
 from holdfast._core.validate import refuse
 from holdfast.classify import classify
 from holdfast.errors import Category, UnwantedResultError
-from holdfast.policies.base import Inner, Policy, Reject, refuse_coroutine
+from holdfast.policies.base import Inner, Policy, Reject, own_arguments, refuse_coroutine
 from holdfast.policies.select import Which, matcher
 from holdfast.policies.streams import AsyncSession, Session, guard, guard_async
 
@@ -105,9 +105,11 @@ class Fallback(Policy):
             except Exception as error:
                 if not self._applies(error):
                     raise
-                return self._answer(error, args, kwargs)
+                return self._answer(error, own_arguments(reject, args), kwargs)
             bad = self._unwanted(result)
-            return result if bad is None else self._answer(bad, args, kwargs)
+            if bad is None:
+                return result
+            return self._answer(bad, own_arguments(reject, args), kwargs)
 
         return answered
 
@@ -118,9 +120,11 @@ class Fallback(Policy):
             except Exception as error:
                 if not self._applies(error):
                     raise
-                return await self._aanswer(error, args, kwargs)
+                return await self._aanswer(error, own_arguments(reject, args), kwargs)
             bad = self._unwanted(result)
-            return result if bad is None else await self._aanswer(bad, args, kwargs)
+            if bad is None:
+                return result
+            return await self._aanswer(bad, own_arguments(reject, args), kwargs)
 
         return answered
 

@@ -40,6 +40,11 @@ def _pairs(policies: Sequence[Policy]) -> Iterator[tuple[Policy, Policy]]:
             yield outer, inner
 
 
+def _timed(policies: Sequence[Policy], policy: Policy) -> bool:
+    """Whether a Timeout stands inside `policy`."""
+    return any(outer is policy and isinstance(inner, Timeout) for outer, inner in _pairs(policies))
+
+
 def _impossible(policies: Sequence[Policy]) -> Iterator[str]:
     for outer, inner in _pairs(policies):
         if outer is inner:
@@ -68,11 +73,6 @@ def _impossible(policies: Sequence[Policy]) -> Iterator[str]:
 
 
 def _doubtful(policies: Sequence[Policy]) -> Iterator[str]:
-    timed_attempts = False
-    for policy in policies:
-        if isinstance(policy, Retry):
-            at = list(policies).index(policy)
-            timed_attempts = any(isinstance(inner, Timeout) for inner in policies[at + 1 :])
     for outer, inner in _pairs(policies):
         if isinstance(inner, Retry):
             if isinstance(outer, CircuitBreaker):
@@ -85,11 +85,22 @@ def _doubtful(policies: Sequence[Policy]) -> Iterator[str]:
                     "the Bulkhead outside the Retry keeps its place occupied while the Retry "
                     "waits; write Retry(...), Bulkhead(...)"
                 )
-            elif isinstance(outer, Timeout) and not timed_attempts:
+            elif isinstance(outer, Timeout) and not _timed(policies, inner):
                 yield (
                     "a Timeout only outside the Retry lets one slow attempt use up all the time; "
                     "write Retry(...), Timeout(...), or add a shorter Timeout inside"
                 )
+        if (
+            isinstance(outer, Timeout)
+            and isinstance(inner, CircuitBreaker)
+            and not _timed(policies, inner)
+            and not any(isinstance(policy, Retry) for policy in policies)
+        ):
+            yield (
+                "a Timeout only outside the CircuitBreaker looks like a caller who gave up, so a "
+                "dependency that hangs never opens the circuit; write CircuitBreaker(...), "
+                "Timeout(...), or add a shorter Timeout inside"
+            )
         if isinstance(inner, Fallback) and isinstance(outer, (Retry, CircuitBreaker)):
             yield (
                 f"the Fallback hides failures from the {type(outer).__name__} outside it; write "
