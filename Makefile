@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench cover clean
+.PHONY: demo test lint bench cover mutate clean
 
 demo: $(READY)
 	$(BIN)/holdfast demo
@@ -30,6 +30,9 @@ cover: $(READY)
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='*/holdfast/_core/*,*/holdfast/policies/*' --fail-under=100
+
+mutate: $(READY)
+	$(BIN)/python tools/mutate.py $(ARGS)
 
 $(READY): pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Holdfast needs Python 3.11 or later; none was found. Set PYTHON=/path/to/python."; exit 1; fi

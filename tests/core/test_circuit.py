@@ -300,6 +300,9 @@ class TestRamp:
         assert machine.admit(NOW + 20) is machine.era
         assert machine.era.free
 
+    def test_however_short_is_one(self) -> None:
+        assert isinstance(self.ramping(0.5).admit(NOW + 10), Rejection)
+
     def test_that_is_taken_away_is_over(self) -> None:
         machine = self.ramping()
         machine.reconfigure(CircuitOptions(failure_threshold=1, ramp=0))

@@ -21,7 +21,7 @@ steps = st.one_of(
 every_kind = [OK, FAILED, SLOW, FAILED | SLOW]
 # Mostly records, so that a window fills up before it is cleared.
 acts = st.sampled_from(every_kind * 4 + ["look", "look", "clear", "take over"])
-moves = st.lists(st.tuples(steps, acts), max_size=60)
+moves = st.lists(st.tuples(steps, acts), min_size=10, max_size=60)
 
 
 def seen(window: Window) -> tuple[int, int, int]:
@@ -107,6 +107,14 @@ class TestTimeWindow:
         window.advance(gone_at)
         assert seen(window) == (0, 0, 0)
 
+    def test_is_empty_at_once_when_cleared(self) -> None:
+        window = TimeWindow(10.0)
+        for kind in every_kind:
+            window.record(kind, 3.0)
+        window.clear()
+        assert seen(window) == (0, 0, 0)
+        assert totals(window) == (2, 2, 2)
+
     def test_what_comes_a_little_late_counts_in_the_present_slice(self) -> None:
         """Two threads may read the clock in one order and arrive in the other."""
         window = TimeWindow(10.0)
@@ -160,7 +168,7 @@ class TestTimeWindow:
 
 
 class TestCountWindow:
-    @given(st.integers(1, 8), st.lists(acts, max_size=60))
+    @given(st.integers(1, 8), st.lists(acts, min_size=10, max_size=60))
     @example(3, [*every_kind, *every_kind, "clear", *every_kind, *reversed(every_kind)])
     def test_agrees_with_a_list(self, size: int, moves: list[Any]) -> None:
         window = CountWindow(size)
