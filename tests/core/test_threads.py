@@ -180,6 +180,12 @@ class Recording:
     def acquire(self, blocking: bool = True) -> bool:
         return self._lock.acquire(blocking)
 
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
         entry = getattr(self._mine, "entry", None)
         if entry is not None:

@@ -8,18 +8,12 @@ Two shapes cover everything. A **gate** admits and later settles: ``admit(now)``
 a newer era. A **plan** lives for one call: ``next(...)`` says whether to stop or how long to wait.
 
 How machines lock
-    Each machine has one `threading.Lock`, held for the decision only. It is taken as ::
-
-        try:
-            self._lock.acquire()
-            ...
-        finally:
-            self._lock.release()
-
-    which costs half of a ``with`` block, and a machine would pay that on every call. The
-    acquisition stands inside the ``try`` because a signal handler may raise right after it (Ctrl-C,
-    a worker's soft time limit); standing before it, such a moment would leave the lock taken for
-    ever.
+    Each machine has one `threading.Lock`, held for the decision only: never across user code,
+    listeners or logging. It is taken in a ``with`` block (a finaliser, which must not wait, is the
+    exception). Taking and releasing it by hand costs less, but a signal handler that raises between
+    two instructions (Ctrl-C, a worker's soft time limit) could then leave it taken for ever, or
+    release another thread's. Where a lock would cost too much, the everyday path does without: it
+    reads one attribute, pops a list or appends to one, each of which is atomic by itself.
 
     The collector may finalise an abandoned coroutine at any point, also while this very thread
     holds the lock that the coroutine's permit needs. A permit that comes back that way (as

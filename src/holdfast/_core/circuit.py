@@ -111,8 +111,7 @@ class Circuit:
 
     def admit(self, now: float) -> Permit | Rejection:
         """A permit for one call, or a refusal. Only needed when ``era.free`` is false."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             if _orphans:
                 self._take_orphans()
             mode = self._mode(now)
@@ -132,8 +131,6 @@ class Circuit:
                     return UNWATCHED
                 self._rejected += 1
             return permit
-        finally:
-            self._lock.release()
 
     def _decide(self, now: float) -> Permit | Rejection:
         """What the automatic machine says; the lock is held."""
@@ -165,8 +162,7 @@ class Circuit:
 
     def succeed(self, permit: Permit, now: float, slow: bool = False) -> None:
         """The call of this permit succeeded; `slow` if it took too long doing so."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             if permit is self.era:
                 window = self._window
                 if slow:
@@ -187,15 +183,12 @@ class Circuit:
                         self._go(Trigger.PROBES_PASSED, now, f"{self._passed} probes passed")
             elif permit is not UNWATCHED:
                 self._late += 1
-        finally:
-            self._lock.release()
 
     def fail(
         self, permit: Permit, now: float, slow: bool = False, retry_after: float | None = None
     ) -> None:
         """The call of this permit failed; `retry_after` is what the dependency asked for, if so."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             if permit is self.era:
                 self._window.record(FAILED | SLOW if slow else FAILED, now)
                 self._judge(now, retry_after)
@@ -204,8 +197,6 @@ class Circuit:
                 self._break(Trigger.PROBE_FAILED, now, "a probe failed", retry_after)
             elif permit is not UNWATCHED:
                 self._late += 1
-        finally:
-            self._lock.release()
 
     def _holds(self, permit: Permit, now: float) -> bool:
         """Whether this is the lease of a probe, and has not run out."""
@@ -213,11 +204,8 @@ class Circuit:
 
     def ignore(self, permit: Permit) -> None:
         """The call of this permit says nothing about the dependency: only give its place back."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             self._forget(permit)
-        finally:
-            self._lock.release()
 
     @property
     def deciding(self) -> bool:
@@ -344,8 +332,7 @@ class Circuit:
     def override(self, trigger: Trigger, now: float, reason: str, ttl: float | None) -> None:
         """Set the mode that `trigger` leads to, for `ttl` seconds (None: until released)."""
         target = MANUAL[trigger]
-        try:
-            self._lock.acquire()
+        with self._lock:
             mode = self._mode(now)
             source = self.era.state if mode is None else mode.state
             if target is State.OBSERVE:
@@ -356,34 +343,25 @@ class Circuit:
             until = None if ttl is None else now + ttl
             self._override = Override(target, reason, until)
             self._tell(source, target, trigger, "manual", reason, now)
-        finally:
-            self._lock.release()
 
     def release(self, now: float, reason: str) -> None:
         """End the operator's mode, if there is one."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             self._lift(now, reason)
-        finally:
-            self._lock.release()
 
     def reset(self, now: float, reason: str) -> None:
         """Close the circuit, end any mode and forget the past."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             mode = self._mode(now)
             source = self.era.state if mode is None else mode.state
             self._override = None
             self._opens = 0
             self._enter(MANUAL[Trigger.RESET], now)
             self._tell(source, self.era.state, Trigger.RESET, "manual", reason, now)
-        finally:
-            self._lock.release()
 
     def reconfigure(self, options: CircuitOptions) -> None:
         """Take over new options; the state stays, and the window too if its shape is the same."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             old, self.options = self.options, options
             # Should so many probes have passed already, one more decides.
             self._passed = min(self._passed, options.half_open_max_calls - 1)
@@ -391,25 +369,19 @@ class Circuit:
                 fresh = _window(options)
                 fresh.take_over(self._window)
                 self._window = fresh
-        finally:
-            self._lock.release()
 
     # -- looking in ----------------------------------------------------------------------------
 
     def drain(self) -> tuple[Transition, ...]:
         """The transitions that nobody has been told of yet."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             told, self.outbox = self.outbox, ()
             return told
-        finally:
-            self._lock.release()
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         from holdfast._core.snapshots import CircuitSnapshot
 
-        try:
-            self._lock.acquire()
+        with self._lock:
             if _orphans:
                 self._take_orphans()
             mode = self._mode(now)
@@ -437,8 +409,6 @@ class Circuit:
                 transitions_total=self._transitions,
                 override=mode,
             )
-        finally:
-            self._lock.release()
 
     def _after_fork(self) -> None:
         self._lock = Lock()

@@ -119,75 +119,64 @@ class Permits:
         return None if taken is None else self._return(taken)
 
     def _return(self, place: Place) -> Waiter | None:
-        try:
-            self._lock.acquire()
+        with self._lock:
             return self._pass_on(place)
-        finally:
-            self._lock.release()
 
     def enqueue(self, waiter: Waiter) -> bool:
         """Join the queue; False if it is full. A place may be granted at once."""
-        try:
-            self._lock.acquire()
-            # First the flag, then the look: a place returned in between is noticed by one of us.
-            queue = self._congest()
-            if not queue and not self._debt:
-                waiter.granted = self._take_free()
-                if waiter.granted is not None:
-                    return True
-            if len(queue) >= self.max_queue:
-                self._rejected += 1
-                return False
-            queue[waiter] = None
-            self._waited += 1
-            self._longest = max(self._longest, len(queue))
-            return True
-        finally:
-            self._settle()
-            self._lock.release()
+        with self._lock:
+            try:
+                # First the flag, then the look: one of us notices a place returned in between.
+                queue = self._congest()
+                if not queue and not self._debt:
+                    waiter.granted = self._take_free()
+                    if waiter.granted is not None:
+                        return True
+                if len(queue) >= self.max_queue:
+                    self._rejected += 1
+                    return False
+                queue[waiter] = None
+                self._waited += 1
+                self._longest = max(self._longest, len(queue))
+                return True
+            finally:
+                self._settle()
 
     def count_rejection(self) -> None:
         """Somebody was sent away without having queued."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             self._rejected += 1
-        finally:
-            self._lock.release()
 
     def abandon(self, waiter: Waiter, *, rejected: bool = False) -> Waiter | None:
         """Stop waiting; a place already granted goes to the waiter named in the answer, if any."""
-        try:
-            self._lock.acquire()
+        with self._lock:
             self._rejected += rejected
             return self._leave(waiter)
-        finally:
-            self._lock.release()
 
     def resize(self, limit: int, max_queue: int) -> list[Waiter]:
         """Change the bounds; places already taken stay taken. Wake those in the answer."""
         woken: list[Waiter] = []
-        try:
-            self._lock.acquire()
-            self._congest()
-            self.max_queue = max_queue
-            if self.limit > limit:
-                # All of the debt at once: a place returned from now on must see that it is busy.
-                self._debt += self.limit - limit
-                self.limit = limit
-                while self._debt and self._take_free() is not None:
-                    self._debt -= 1
-            while self.limit < limit:
-                self.limit += 1
-                if self._debt:
-                    self._debt -= 1
-                    continue
-                heir = self._pass_on(self.place)
-                if heir is not None:
-                    woken.append(heir)
-            return woken
-        finally:
-            self._settle()
-            self._lock.release()
+        with self._lock:
+            try:
+                self._congest()
+                self.max_queue = max_queue
+                if self.limit > limit:
+                    # All of the debt at once: whoever returns a place from now on must see it.
+                    self._debt += self.limit - limit
+                    self.limit = limit
+                    while self._debt and self._take_free() is not None:
+                        self._debt -= 1
+                while self.limit < limit:
+                    self.limit += 1
+                    if self._debt:
+                        self._debt -= 1
+                        continue
+                    heir = self._pass_on(self.place)
+                    if heir is not None:
+                        woken.append(heir)
+                return woken
+            finally:
+                self._settle()
 
     # The lock is held in these.
 
@@ -262,8 +251,7 @@ class Permits:
     def snapshot(self, name: str) -> BulkheadSnapshot:
         from holdfast._core.snapshots import BulkheadSnapshot
 
-        try:
-            self._lock.acquire()
+        with self._lock:
             return BulkheadSnapshot(
                 name=name,
                 active=self.active,
@@ -274,5 +262,3 @@ class Permits:
                 waited_total=self._waited,
                 longest_queue=self._longest,
             )
-        finally:
-            self._lock.release()

@@ -6,7 +6,6 @@ One dependency that hangs can then take `max_concurrent` callers with it, not al
 from __future__ import annotations
 
 import asyncio
-from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from holdfast._core.deadline import LIMIT, passed
 from holdfast._core.hub import EventHub
 from holdfast._core.outcome import Rejection
 from holdfast._core.permits import Permits, Place, Waiter
+from holdfast._core.signal import Signal
 from holdfast._core.validate import count, number
 from holdfast.policies.gate import Gate, Hot
 
@@ -130,14 +130,14 @@ class Bulkhead(Gate):
 
     def _wait(self) -> Place | Rejection:
         """Join the queue, blocking the thread."""
-        event = Event()
-        waiter = Waiter(event.set)
+        granted = Signal()
+        waiter = Waiter(granted.set)
         if not self._permits.enqueue(waiter):
             return self._refuse("full")
         self._hand_on(None)
         if waiter.granted is None:
             try:
-                self._clock.wait(event, self._patience())
+                self._clock.wait(granted, self._patience())
             except BaseException as error:
                 self._give_up(waiter, error)
                 raise
