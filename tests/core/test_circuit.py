@@ -517,3 +517,38 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
 )
 def test_bounds_are_allowed(options: dict[str, Any]) -> None:
     CircuitOptions(**options)
+
+
+def test_a_success_that_comes_as_its_era_ends_is_late_and_counted_once() -> None:
+    """The everyday success takes no lock, so the era may end between its look and its entry."""
+    machine = circuit()
+    old = machine.era
+    machine.fail(admitted(machine, NOW), NOW)
+    assert machine.era is not old
+    old.wins.append(None)
+    assert (machine.snapshot(NOW).late_total, machine.snapshot(NOW).successes_total) == (1, 0)
+    machine.reset(NOW, "again")
+    machine.reset(NOW, "and again")
+    assert (machine.snapshot(NOW).late_total, machine.snapshot(NOW).successes_total) == (1, 0)
+
+
+def test_plain_successes_do_not_pile_up() -> None:
+    machine = circuit(failure_threshold=None, failure_rate=0.5, minimum_calls=10)
+    machine.succeed(machine.era, NOW)  # the first of a slice tells the window where it ends
+    for _ in range(2 * circuits.MOST_WINS):
+        machine.succeed(machine.era, NOW)
+        assert len(machine.era.wins) <= circuits.MOST_WINS
+    assert machine.snapshot(NOW).calls == 2 * circuits.MOST_WINS + 1
+    assert machine.era.wins == []
+
+
+def test_successes_on_the_list_weigh_against_failures() -> None:
+    """They are folded in before anything is judged."""
+    machine = circuit(failure_threshold=None, failure_rate=0.5, minimum_calls=2)
+    for _ in range(3):
+        machine.succeed(machine.era, NOW)
+    for _ in range(2):
+        machine.fail(machine.era, NOW)
+        assert machine.era.state is State.CLOSED
+    machine.fail(machine.era, NOW)
+    assert machine.era.state is State.OPEN

@@ -128,7 +128,10 @@ def test_a_circuit_counts_every_call_once(window_calls: int | None) -> None:
 def test_a_linear_log_of_decisions_agrees_with_a_sequential_replay() -> None:
     """Decisions are made one at a time; replayed in their order, they must come out the same."""
     ticks = Ticks()
-    options = CircuitOptions(failure_threshold=3, reset_timeout=0.125, half_open_max_calls=2)
+    # With a count window every outcome is recorded under the lock, in the order of the log.
+    options = CircuitOptions(
+        failure_threshold=3, reset_timeout=0.125, half_open_max_calls=2, window_calls=50
+    )
     circuit = Circuit("dep", options, 1000.0, lambda: 0.5)
     log: list[tuple[str, float, object, object]] = []
     lock = circuit._lock = Recording()  # type: ignore[assignment]

@@ -9,7 +9,9 @@ is lost or dies with its process blocks its place for `probe_timeout` at the mos
 refused extends nothing.
 
 While a circuit is closed and not ramping, admission needs no decision at all: drivers look at
-``circuit.era.free`` and take the era as their permit without locking.
+``circuit.era.free`` and take the era as their permit without locking. Nor does a plain success: it
+is an entry on its era's own list, so that it cannot reach a newer era, and the list is folded into
+the window under the lock before anything is decided, and whenever a slice of the window is over.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ LONGEST_RETRY_AFTER: Final = 3600.0
 RAMP_START: Final = 0.1
 """The share of calls that a ramp begins with."""
 
+MOST_WINS: Final = 1000
+"""Plain successes that may lie on an era's list: a few kilobytes."""
+
 MOST_KNOWN: Final = 256
 
 _known: Final[dict[CircuitOptions, CircuitOptions]] = {}
@@ -68,6 +73,7 @@ class Circuit:
         "_opens",
         "_override",
         "_passed",
+        "_past",
         "_ramp_credit",
         "_random",
         "_rejected",
@@ -89,6 +95,8 @@ class Circuit:
         if len(_known) < MOST_KNOWN:
             _known[options] = self.options
         self.era = Era(1, State.CLOSED, now, free=True)
+        self._past: Era | None = None
+        """The era before; a success that came between its end and the lock is on its list."""
         self.outbox: tuple[Transition, ...] = ()
         self._random = random
         self._lock = Lock()
@@ -162,16 +170,22 @@ class Circuit:
 
     def succeed(self, permit: Permit, now: float, slow: bool = False) -> None:
         """The call of this permit succeeded; `slow` if it took too long doing so."""
+        era = self.era
+        if permit is era and now < self._window.edge and not slow:
+            # The everyday case. It closes nothing and opens nothing, and an append needs no lock.
+            wins = era.wins
+            wins.append(None)
+            if len(wins) <= MOST_WINS:
+                return
+            with self._lock:
+                self._fold()
+            return
         with self._lock:
+            self._fold()
             if permit is self.era:
-                window = self._window
+                self._window.record(SLOW if slow else OK, now)
                 if slow:
-                    window.record(SLOW, now)
                     self._judge(now, None)
-                elif now < window.edge:
-                    window.ok += 1
-                else:
-                    window.record(OK, now)
             elif self._holds(permit, now):
                 self._window.record(SLOW if slow else OK, now)
                 self._leases = tuple(lease for lease in self._leases if lease is not permit)
@@ -189,6 +203,7 @@ class Circuit:
     ) -> None:
         """The call of this permit failed; `retry_after` is what the dependency asked for, if so."""
         with self._lock:
+            self._fold()
             if permit is self.era:
                 self._window.record(FAILED | SLOW if slow else FAILED, now)
                 self._judge(now, retry_after)
@@ -197,6 +212,18 @@ class Circuit:
                 self._break(Trigger.PROBE_FAILED, now, "a probe failed", retry_after)
             elif permit is not UNWATCHED:
                 self._late += 1
+
+    def _fold(self) -> None:
+        """Tell the window of the era's plain successes; the lock is held."""
+        wins = self.era.wins
+        count = len(wins)
+        if count:
+            del wins[:count]
+            self._window.ok += count
+
+    def _stragglers(self) -> int:
+        """Successes that were put on the past era's list when it was already over."""
+        return 0 if self._past is None else len(self._past.wins)
 
     def _holds(self, permit: Permit, now: float) -> bool:
         """Whether this is the lease of a probe, and has not run out."""
@@ -287,6 +314,9 @@ class Circuit:
 
     def _enter(self, state: State, now: float, *, ramping: bool = False) -> None:
         """Begin an era: what belonged to the one before is void."""
+        self._fold()
+        self._late += self._stragglers()
+        self._past = self.era
         self._leases = ()
         self._passed = 0
         self._ramp_credit = 0.0
@@ -362,6 +392,7 @@ class Circuit:
     def reconfigure(self, options: CircuitOptions) -> None:
         """Take over new options; the state stays, and the window too if its shape is the same."""
         with self._lock:
+            self._fold()
             old, self.options = self.options, options
             # Should so many probes have passed already, one more decides.
             self._passed = min(self._passed, options.half_open_max_calls - 1)
@@ -385,6 +416,7 @@ class Circuit:
             if _orphans:
                 self._take_orphans()
             mode = self._mode(now)
+            self._fold()
             window, era = self._window, self.era
             window.advance(now)
             enough = window.calls >= self.options.minimum_calls
@@ -405,7 +437,7 @@ class Circuit:
                 ignored_total=self._ignored,
                 rejected_total=self._rejected,
                 would_reject_total=self._would_reject,
-                late_total=self._late,
+                late_total=self._late + self._stragglers(),
                 transitions_total=self._transitions,
                 override=mode,
             )

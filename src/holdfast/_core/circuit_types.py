@@ -69,12 +69,14 @@ class CircuitOptions:
 class Era:
     """One stay in one state, and the permit of every call admitted without a lease."""
 
-    __slots__ = ("free", "number", "since", "state")
+    __slots__ = ("free", "number", "since", "state", "wins")
 
     def __init__(self, number: int, state: State, since: float, free: bool) -> None:
         self.number = number
         self.state = state
         self.since = since
+        self.wins: list[None] = []
+        """An entry for each plain success that the window has not been told of yet."""
         self.free = free
         """Whether a call may take this era as its permit without asking."""
 

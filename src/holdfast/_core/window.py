@@ -5,9 +5,9 @@ where the window begins; what lies in between is the window. The time window not
 each edge of a ring of slices, so that recording and reading are O(1) and the past leaves slice by
 slice. The count window keeps the kinds of the last n outcomes.
 
-Between two edges a plain success is one addition, which the owner may do itself: before `edge`,
-``window.ok += 1`` is what ``record(OK, now)`` would do. Neither window is locked; the circuit that
-owns one holds its lock.
+Between two edges plain successes are additions, which the owner may save up: before `edge`,
+``window.ok += n`` is what n times ``record(OK, now)`` would do. Neither window is locked; the
+circuit that owns one holds its lock.
 
 A record is a small number: `OK`, or the sum of `FAILED` and `SLOW`.
 """
