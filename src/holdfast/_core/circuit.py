@@ -122,7 +122,7 @@ class Circuit:
         with self._lock:
             if _orphans:
                 self._take_orphans()
-            mode = self._mode(now)
+            mode = None if self._override is None else self._mode(now)
             if mode is not None:
                 if mode.state is State.DISABLED:
                     return UNWATCHED

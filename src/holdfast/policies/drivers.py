@@ -70,13 +70,17 @@ def drive(
                     if outer is not None:
                         held = outer_machine.take()
                         if held is None:
-                            held = _admitted(outer)
+                            held = outer._admit()
+                            if held is None:
+                                held = outer._wait()
                             if held.__class__ is Rejection:
                                 result, held, refused = held, None, True
                     if gate is not None and not refused:
                         permit = machine.take()
                         if permit is None:
-                            permit = _admitted(gate)
+                            permit = gate._admit()
+                            if permit is None:
+                                permit = gate._wait()
                             if permit.__class__ is Rejection:
                                 result, permit, refused = permit, None, True
                     if not refused:
@@ -194,13 +198,17 @@ def drive_async(
                     if outer is not None:
                         held = outer_machine.take()
                         if held is None:
-                            held = await _aadmitted(outer)
+                            held = outer._admit()
+                            if held is None:
+                                held = await outer._await()
                             if held.__class__ is Rejection:
                                 result, held, refused = held, None, True
                     if gate is not None and not refused:
                         permit = machine.take()
                         if permit is None:
-                            permit = await _aadmitted(gate)
+                            permit = gate._admit()
+                            if permit is None:
+                                permit = await gate._await()
                             if permit.__class__ is Rejection:
                                 result, permit, refused = permit, None, True
                     if not refused:
@@ -283,15 +291,3 @@ def drive_async(
                 scope[0] = False
 
     return driven
-
-
-def _admitted(gate: Gate) -> Any:
-    """A permit, or a `Rejection`, from a gate that has to think about it."""
-    permit = gate._admit()
-    return gate._wait() if permit is None else permit
-
-
-async def _aadmitted(gate: Gate) -> Any:
-    """The async twin of `_admitted`."""
-    permit = gate._admit()
-    return await gate._await() if permit is None else permit
