@@ -433,3 +433,19 @@ def test_each_call_of_a_gathering_retries_on_its_own(virtual_clock: VirtualClock
 
     assert virtual_clock.run(main()) == ["ok"] * 5
     assert [callee.calls for callee in callees] == [[0, 1, 2]] * 5
+
+
+def test_a_refusal_from_inside_the_callee_does_not_hide_its_own_error_async() -> None:
+    """The breaker stands in the function, out of the driver's sight: it raises its refusal."""
+    breaker = CircuitBreaker("inside", failure_threshold=1)
+    gone = ConnectionResetError("gone")
+
+    async def callee() -> None:
+        async with breaker:
+            raise gone
+
+    clock = VirtualClock()
+    with clock, pytest.raises(ConnectionResetError) as caught:
+        clock.run(Retry("outside").acall(callee))
+    assert caught.value is gone
+    assert "2 attempts, then this error is not retried" in gone.__notes__[0]
