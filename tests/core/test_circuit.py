@@ -88,6 +88,12 @@ class TestOpening:
             machine.succeed(era, NOW, slow=index >= 9)
         assert machine.era.state is State.OPEN
 
+    def test_a_slow_rate_below_the_limit_opens_nothing(self) -> None:
+        machine = circuit(failure_threshold=None, slow_call_duration=1, minimum_calls=3)
+        for slow in (False, False, True):
+            machine.succeed(machine.era, NOW, slow=slow)
+        assert machine.era.state is State.CLOSED
+
     @pytest.mark.parametrize(
         ("options", "slow", "reason"),
         [
@@ -387,6 +393,55 @@ class TestLateOutcomes:
             1,
             0,
         )
+
+
+class TestPlainSuccesses:
+    """They wait on the era's list until somebody looks at the window."""
+
+    def test_take_bounded_memory(self) -> None:
+        machine = circuit()
+        machine.succeed(machine.era, NOW)
+        for number in range(3 * circuits.MOST_WINS):
+            assert len(machine.era.wins) == number % (circuits.MOST_WINS + 1)
+            machine.succeed(machine.era, NOW)
+        assert machine.snapshot(NOW).calls == 3 * circuits.MOST_WINS + 1
+
+    @pytest.mark.parametrize("next_one", ["succeed", "fail"])
+    def test_belong_to_the_slice_in_which_they_happened(self, next_one: str) -> None:
+        machine = circuit(failure_threshold=9)
+        machine.succeed(machine.era, NOW)  # the first one moves the edge
+        machine.succeed(machine.era, NOW)
+        getattr(machine, next_one)(machine.era, NOW + 1)
+        assert machine.snapshot(NOW + 10).calls == 1
+
+    def test_count_for_the_rate_of_the_failure_after_them(self) -> None:
+        machine = circuit(failure_threshold=None, failure_rate=0.5, minimum_calls=3)
+        for _ in range(3):
+            machine.succeed(machine.era, NOW)
+        machine.fail(machine.era, NOW)
+        assert machine.era.state is State.CLOSED
+
+    def test_are_forgotten_with_a_window_of_another_shape(self) -> None:
+        machine = circuit()
+        for _ in range(3):
+            machine.succeed(machine.era, NOW)
+        machine.reconfigure(CircuitOptions(failure_threshold=1, window_calls=5))
+        shown = machine.snapshot(NOW)
+        assert (shown.calls, shown.successes_total) == (0, 3)
+
+    def test_put_down_just_when_the_era_ended_are_late(self) -> None:
+        machine = circuit()
+        old = machine.era
+        machine.succeed(old, NOW)
+        machine.fail(old, NOW)
+        old.wins.append(None)  # a thread that had looked at the era before it ended
+        assert machine.snapshot(NOW).late_total == 1
+        assert machine.snapshot(NOW).late_total == 1
+        machine.reset(NOW, "test")
+        assert machine.snapshot(NOW).late_total == 1
+        machine.override(Trigger.DISABLE, NOW, "test", None)
+        shown = machine.snapshot(NOW)
+        assert (shown.late_total, shown.successes_total) == (1, 1)
 
 
 class TestReconfigure:
