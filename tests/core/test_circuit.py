@@ -607,3 +607,16 @@ def test_successes_on_the_list_weigh_against_failures() -> None:
         assert machine.era.state is State.CLOSED
     machine.fail(machine.era, NOW)
     assert machine.era.state is State.OPEN
+
+
+@pytest.mark.parametrize("end", ["reset", "isolate"])
+def test_successes_on_the_list_count_before_an_operator_ends_their_era(end: str) -> None:
+    machine = circuit()
+    for _ in range(3):
+        machine.succeed(machine.era, NOW)
+    if end == "reset":
+        machine.reset(NOW, "again")
+    else:
+        machine.override(Trigger.ISOLATE, NOW, "away", None)
+    shown = machine.snapshot(NOW)
+    assert (shown.successes_total, shown.late_total) == (3, 0)
