@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import Phase, settings
+
+# So that pytest explains the assertions of the suites that ship with the library.
+pytest.register_assert_rewrite("holdfast.testing.contracts")
 
 settings.register_profile("here", deadline=None, max_examples=80, stateful_step_count=40)
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)

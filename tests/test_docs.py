@@ -22,7 +22,9 @@ import pytest
 
 import holdfast
 from holdfast._core.states import diagram
+from holdfast.cache import CacheOptions, lifeline
 from holdfast.classify import classifier
+from holdfast.health import HealthOptions
 from holdfast.testing import VirtualClock
 
 ROOT = Path(__file__).parent.parent
@@ -189,10 +191,13 @@ def test_the_index_lists_every_page() -> None:
 # -- the tables and the diagram --------------------------------------------------------------------
 
 
-def test_the_state_diagram_is_the_transition_table() -> None:
-    page = DOCS / "circuit-breaker.md"
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("circuit-breaker.md", diagram() + "\n"), ("cache.md", lifeline.diagram() + "\n")],
+)
+def test_the_state_diagram_is_the_transition_table(name: str, wanted: str) -> None:
+    page = DOCS / name
     drawn = [block.text for block in blocks(page.read_text("utf-8")) if block.info == "mermaid"]
-    wanted = diagram() + "\n"
     assert drawn == [wanted], f"put this into the mermaid block of {page.name}:\n\n{wanted}"
 
 
@@ -204,6 +209,9 @@ OPTIONS = {
     "bulkhead.md#Options": holdfast.Bulkhead,
     "timeout.md#Options": holdfast.Timeout,
     "fallback.md#Options": holdfast.Fallback,
+    "cache.md#Options of a namespace": CacheOptions,
+    "cache.md#Options of the cache": holdfast.ResilientCache,
+    "health.md#Options": HealthOptions,
 }
 
 

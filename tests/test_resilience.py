@@ -14,21 +14,26 @@ import pytest
 import holdfast
 from holdfast import (
     Bulkhead,
+    CacheFallback,
     CircuitBreaker,
     ConfigurationError,
     Fallback,
     Keyed,
     Pipeline,
     Resilience,
+    ResilientCache,
     Retry,
     RetryService,
     Settings,
     Timeout,
 )
+from holdfast.cache.port import TierError, Trouble
+from holdfast.degradation import MemoryLastGood, degradation_scope
 from holdfast.events import EVENTS, CallRejected, Event, EventHub
 from holdfast.policies.base import Inner, Policy, Reject
 from holdfast.resilience import MOST_NAMES
-from holdfast.testing import VirtualClock
+from holdfast.settings import Secret
+from holdfast.testing import ChaosTier, MemoryTier, VirtualClock
 
 
 def fail() -> None:
@@ -252,7 +257,7 @@ def test_the_snapshot_shows_every_policy_once() -> None:
     names = {
         field.name: [entry.name for entry in getattr(snapshot, field.name)]
         for field in fields(snapshot)
-        if field.name != "at"
+        if field.name not in ("at", "cache", "degradation", "health")
     }
     assert names == {
         "retries": ["a", "c"],
@@ -265,6 +270,10 @@ def test_the_snapshot_shows_every_policy_once() -> None:
         "statistics": ["c", "d", "e"],
     }
     assert snapshot.at == clock.wall()
+    assert snapshot.cache is None
+    assert snapshot.degradation is None
+    watched = {component.name for component in snapshot.health.components}
+    assert watched == {"a", "b", "c", "d", "e"}
 
 
 # -- the lifespan ----------------------------------------------------------------------------------
@@ -324,3 +333,131 @@ def test_the_late_names_are_public_but_loaded_when_used() -> None:
 def test_the_package_refuses_other_names_as_usual() -> None:
     with pytest.raises(AttributeError, match="module 'holdfast' has no attribute 'Nonsense'"):
         holdfast.Nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+# -- the other services ----------------------------------------------------------------------------
+
+
+def test_the_services_are_made_once_and_share_clock_and_events() -> None:
+    clock = VirtualClock()
+    heard: list[object] = []
+    with Resilience(clock=clock) as resilience:
+        resilience.events.subscribe(heard.append)
+        assert resilience.cache is resilience.cache
+        assert resilience.degradation is resilience.degradation
+        assert resilience.health is resilience.health
+        resilience.cache.snapshot()
+        resilience.degradation.features.declare("extras", tier=3)
+        resilience.degradation.features.brown_out(2, "a test")
+        assert [type(event).__name__ for event in heard] == ["BrownoutChanged"]
+        assert heard[0].at == clock.wall()  # type: ignore[attr-defined]
+
+
+def test_the_cache_is_on_the_redis_of_the_settings() -> None:
+    settings = Settings(redis_host="cache.example", redis_password=Secret("hunter2"))
+    resilience = Resilience(settings)
+    assert resilience.cache.mode == "standby"
+    shown = resilience.snapshot()
+    assert shown.cache is not None
+    assert shown.cache.redis is not None
+    assert shown.cache.redis.address == "redis://***@cache.example:6379/0"
+    assert "hunter2" not in repr(shown) + repr(resilience.cache)
+    assert Resilience().cache.mode == "memory"
+
+
+def test_a_cache_of_ones_own_is_used_and_closed() -> None:
+    async def main() -> None:
+        tier = ChaosTier(MemoryTier())
+        cache = ResilientCache(tier=lambda: tier)
+        async with Resilience(cache=cache) as resilience:
+            assert resilience.cache is cache
+            await cache.set("a", 1)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not tasks
+
+    VirtualClock().run(main())
+
+
+def test_entering_starts_the_watch_over_redis() -> None:
+    async def main() -> None:
+        tier = ChaosTier(MemoryTier())
+        tier.error = TierError(Trouble.UNREACHABLE, "connection refused")
+        async with Resilience(cache=ResilientCache(tier=lambda: tier)) as resilience:
+            await asyncio.sleep(2)
+            assert resilience.cache.state == "down"
+
+    clock = VirtualClock()
+    with clock:
+        clock.run(main())
+
+
+def test_last_good_responses_are_kept_in_the_cache_and_typed() -> None:
+    @dataclass
+    class User:
+        id: int
+
+    async def load() -> User:
+        if broken:
+            raise ConnectionResetError
+        return User(7)
+
+    broken = False
+
+    async def main() -> None:
+        nonlocal broken
+        async with Resilience() as resilience:
+            ask = resilience.degradation.execute_with_degradation
+            kept = CacheFallback(key="user:7", ttl=60.0, type=User)
+            served = await ask("users", load, cache_fallback=kept)
+            assert (served.value, served.level) == (User(7), "primary")
+            await asyncio.sleep(1)
+            broken = True
+            served = await ask("users", load, cache_fallback=kept)
+            assert (served.value, served.level, served.degraded) == (User(7), "cached", True)
+            assert served.age == pytest.approx(1.0, abs=0.1)
+            component = resilience.health.snapshot().component("users")
+            assert (component.traffic.calls, component.traffic.failures) == (2, 1)
+            assert component.traffic.fallback_rate == 0.5
+
+    clock = VirtualClock()
+    with clock:
+        clock.run(main())
+
+
+def test_last_good_responses_of_sync_code() -> None:
+    answers = iter([{"id": 7}, ConnectionResetError()])
+
+    def load() -> dict[str, int]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with Resilience() as resilience, degradation_scope():
+        ask = resilience.degradation.execute_with_degradation_sync
+        kept = CacheFallback(key="user:7", ttl=60.0)
+        assert ask("users", load, cache_fallback=kept).level == "primary"
+        served = ask("users", load, cache_fallback=kept)
+        assert (served.value, served.level) == ({"id": 7}, "cached")
+
+
+def test_without_msgspec_last_good_responses_are_kept_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    resilience = Resilience()
+    with pytest.raises(ConfigurationError, match=r"holdfast\[cache\]"):
+        _ = resilience.cache
+    assert isinstance(resilience.degradation._store, MemoryLastGood)
+    with pytest.raises(ConfigurationError, match=r"holdfast\[cache\]"):
+        _ = Resilience(Settings(redis_host="cache.example")).degradation
+
+
+def test_the_health_monitor_hears_of_the_calls_of_the_retry_service() -> None:
+    resilience = Resilience(clock=VirtualClock())
+    for _ in range(3):
+        resilience.retry.execute_with_circuit_breaker_sync(lambda: 1, "geo")
+    with pytest.raises(ConnectionError):
+        resilience.retry.execute_with_circuit_breaker_sync(fail, "geo")
+    traffic = resilience.health.snapshot().component("geo").traffic
+    assert (traffic.calls, traffic.failures, traffic.p50) == (4, 1, 0.0)

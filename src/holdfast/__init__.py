@@ -30,16 +30,29 @@ from holdfast.policies.retry import Retry
 from holdfast.policies.timeout import Timeout
 
 if _TYPE_CHECKING:
+    from holdfast.cache import ResilientCache
+    from holdfast.cache.errors import CacheUnavailableError
+    from holdfast.degradation import (
+        AllFallbacksFailedError,
+        CacheFallback,
+        FallbackStep,
+        GracefulDegradation,
+        current_degradation,
+    )
+    from holdfast.health import HealthMonitor
     from holdfast.keyed import Keyed
     from holdfast.resilience import Resilience
     from holdfast.retry_service import RetryService
     from holdfast.settings import Settings
 
 __all__ = [
+    "AllFallbacksFailedError",
     "Backoff",
     "BudgetExhaustedError",
     "Bulkhead",
     "BulkheadFullError",
+    "CacheFallback",
+    "CacheUnavailableError",
     "CallTimeoutError",
     "Category",
     "CircuitBreaker",
@@ -47,6 +60,9 @@ __all__ = [
     "ConfigurationError",
     "DeadlineExceededError",
     "Fallback",
+    "FallbackStep",
+    "GracefulDegradation",
+    "HealthMonitor",
     "Keyed",
     "Outcome",
     "Pipeline",
@@ -55,6 +71,7 @@ __all__ = [
     "RejectedError",
     "Resilience",
     "ResilienceError",
+    "ResilientCache",
     "Retry",
     "RetryBudget",
     "RetryService",
@@ -63,15 +80,24 @@ __all__ = [
     "UnwantedResultError",
     "classifier",
     "classify",
+    "current_degradation",
     "deadline",
     "time_left",
 ]
 
 _LATE = {
+    "AllFallbacksFailedError": "holdfast.degradation.errors",
+    "CacheFallback": "holdfast.degradation",
+    "CacheUnavailableError": "holdfast.cache.errors",
+    "FallbackStep": "holdfast.degradation",
+    "GracefulDegradation": "holdfast.degradation",
+    "HealthMonitor": "holdfast.health",
     "Keyed": "holdfast.keyed",
     "Resilience": "holdfast.resilience",
+    "ResilientCache": "holdfast.cache",
     "RetryService": "holdfast.retry_service",
     "Settings": "holdfast.settings",
+    "current_degradation": "holdfast.degradation",
 }
 """Names that load their module when first used, so that importing the policies stays fast."""
 

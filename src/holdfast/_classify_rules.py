@@ -131,6 +131,10 @@ RULES.update(
             },
         ),
         **_table(
+            "holdfast.cache.errors",
+            {UNAVAILABLE: "CacheUnavailableError", PERMANENT: "CacheError"},
+        ),
+        **_table(
             "httpx",
             {
                 http_status: "HTTPStatusError",

@@ -6,10 +6,12 @@ pipelines that are worth a name. In return one `snapshot()` shows them all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from threading import RLock
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from holdfast._core.clock import AMBIENT, Clock
 from holdfast._core.hub import EVENTS, EventHub
@@ -28,6 +30,16 @@ from holdfast.policies.pipeline import Pipeline
 from holdfast.retry_service import RetryService
 from holdfast.service_statistics import ServiceStatistics
 from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.cache import ResilientCache
+    from holdfast.cache.snapshots import CacheSnapshot
+    from holdfast.degradation import GracefulDegradation, LastGood
+    from holdfast.degradation.service import DegradationSnapshot
+    from holdfast.health import HealthMonitor
+    from holdfast.health.snapshots import HealthSnapshot
+
+_log = logging.getLogger("holdfast")
 
 S = TypeVar("S")
 PolicyT = TypeVar("PolicyT", bound=Policy)
@@ -48,7 +60,8 @@ class ResilienceSnapshot:
     """Everything a container knows, at one moment (`at`, in Unix seconds).
 
     The policies stand by kind, those of pipelines first. `others` are the snapshots of policies
-    that Holdfast does not know. Keyed pipelines are counted, not listed: there may be many.
+    that Holdfast does not know. Keyed pipelines are counted, not listed: there may be many. `cache`
+    and `degradation` are None while nobody has used them.
     """
 
     at: float
@@ -60,6 +73,9 @@ class ResilienceSnapshot:
     others: tuple[Any, ...]
     keyed: tuple[KeyedSnapshot, ...]
     statistics: tuple[ServiceStatistics, ...]
+    cache: CacheSnapshot | None
+    degradation: DegradationSnapshot | None
+    health: HealthSnapshot
 
 
 class Resilience:
@@ -70,18 +86,24 @@ class Resilience:
         clock: for tests.
         events: the hub that policies of this container emit to. Default: one of its own, whose
             events also reach the listeners of the whole process.
+        cache: the cache to use. Default: one made from the settings when it is first asked for. It
+            is closed with the container either way.
 
     Attributes:
         settings: as given.
         events: the hub; subscribe here to hear of this container only.
         retry: the `RetryService`.
+        cache: the `ResilientCache`.
+        degradation: the `GracefulDegradation`, which keeps last good responses in the cache.
+        health: the `HealthMonitor`. It watches the pipelines and what `retry` protects.
 
     Raises:
         ConfigurationError: (from `pipeline` and `keyed`) a name is used for something else, or is
             one too many, or the container is closed.
 
-    Usable at once; ``with`` and ``async with`` close it at the end, and may open it again. Thread
-    safe.
+    Usable at once; nothing is connected before it is needed. ``async with`` also starts the watch
+    over Redis and the heartbeat of the health monitor. ``with`` and ``async with`` close all of it
+    at the end, and may open it again. Thread safe.
     """
 
     def __init__(
@@ -90,11 +112,18 @@ class Resilience:
         *,
         clock: Clock | None = None,
         events: EventHub | None = None,
+        cache: ResilientCache | None = None,
     ) -> None:
         self.settings: Final = Settings() if settings is None else settings
         self.events: Final = EventHub(EVENTS) if events is None else events
         self._clock = AMBIENT if clock is None else clock
-        self.retry: Final = RetryService(self.settings, clock=self._clock, events=self.events)
+        self.retry: Final = RetryService(
+            self.settings, clock=self._clock, events=self.events, watcher=_Lookout(self)
+        )
+        self._cache = cache
+        self._degradation: GracefulDegradation | None = None
+        self._health: HealthMonitor | None = None
+        self._making = RLock()
         self._pipelines: Registry[Pipeline] = Registry("pipeline", MOST_NAMES)
         self._keyed: Registry[Keyed[Any]] = Registry("keyed", MOST_NAMES)
         self._closed = False
@@ -116,7 +145,13 @@ class Resilience:
         if not policies:
             return self._pipelines.find(name)
         self._refuse_if_closed()
-        return self._pipelines.get(name, policies, lambda: self._join(Pipeline(name, *policies)))
+
+        def make() -> Pipeline:
+            pipeline = self._join(Pipeline(name, *policies))
+            _watch(self.health, pipeline)
+            return pipeline
+
+        return self._pipelines.get(name, policies, make)
 
     def keyed(
         self,
@@ -163,13 +198,85 @@ class Resilience:
             others=tuple(shot for shot in shots if not isinstance(shot, KNOWN)),
             keyed=tuple(keyed.snapshot() for keyed in self._keyed.all()),
             statistics=self.retry.statistics(),
+            cache=None if self._cache is None else self._cache.snapshot(),
+            degradation=None if self._degradation is None else self._degradation.snapshot(),
+            health=self.health.snapshot(),
         )
+
+    # -- services that are made when first used ------------------------------------------------
+
+    @property
+    def cache(self) -> ResilientCache:
+        """The cache, on the Redis of the settings if they name one.
+
+        Raises:
+            ConfigurationError: what it needs is not installed: `holdfast[cache]`, or
+                `holdfast[redis]` with Redis.
+        """
+        with self._making:
+            if self._cache is None:
+                from holdfast.cache import ResilientCache
+
+                self._cache = ResilientCache(
+                    self.settings.redis_dsn(), clock=self._clock, events=self.events
+                )
+            return self._cache
+
+    @property
+    def degradation(self) -> GracefulDegradation:
+        """Fallback chains, last good responses, partial answers, features."""
+        with self._making:
+            if self._degradation is None:
+                from holdfast.degradation import GracefulDegradation
+
+                self._degradation = GracefulDegradation(
+                    self._last_good(),
+                    clock=self._clock,
+                    events=self.events,
+                    watcher=_Lookout(self),
+                )
+            return self._degradation
+
+    @property
+    def health(self) -> HealthMonitor:
+        """The health of the services that are called, and of the program."""
+        with self._making:
+            if self._health is None:
+                from holdfast.health import HealthMonitor
+
+                self._health = HealthMonitor(clock=self._clock, events=self.events)
+            return self._health
+
+    def _last_good(self) -> LastGood | None:
+        """Where last good responses are kept: in the cache, if it can be had."""
+        try:
+            cache = self.cache
+        except ConfigurationError:
+            if self.settings.redis_dsn() is not None:
+                raise
+            return None  # nothing is installed, and memory was meant anyway
+        from holdfast.cache.last_good import CacheLastGood
+
+        return CacheLastGood(cache)
 
     # -- the lifespan --------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Take no more pipelines. What exists goes on working; closing twice is fine."""
+        """Take no more pipelines, and close the cache. Closing twice is fine.
+
+        What else exists goes on working. In a coroutine write ``await aclose()``.
+        """
         self._closed = True
+        if self._cache is not None:
+            self._cache.sync.close()
+
+    async def aclose(self) -> None:
+        """As `close`, after what is still being stored is; for coroutines."""
+        self._closed = True
+        if self._degradation is not None:
+            await self._degradation.aclose()
+        if self._cache is not None:
+            await self._cache.aclose()
 
     def __enter__(self) -> Self:
         self._closed = False
@@ -184,7 +291,11 @@ class Resilience:
         self.close()
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        self._closed = False
+        await self.health.__aenter__()
+        if self._cache is not None or self.settings.redis_dsn() is not None:
+            await self.cache.__aenter__()
+        return self
 
     async def __aexit__(
         self,
@@ -192,7 +303,10 @@ class Resilience:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            await self.aclose()
+        finally:
+            await self.health.__aexit__(kind, error, trace)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -207,6 +321,37 @@ class Resilience:
                 if part._events is EVENTS:
                     part._events = self.events
         return policy
+
+
+class _Lookout:
+    """Tells the health monitor of what a service protects and calls."""
+
+    def __init__(self, resilience: Resilience) -> None:
+        self._resilience = resilience
+
+    def watch(self, policy: PolicyT) -> PolicyT:
+        _watch(self._resilience.health, policy)
+        return policy
+
+    def ended(
+        self,
+        service: str,
+        seconds: float,
+        error: BaseException | None,
+        *,
+        fallback: bool = False,
+    ) -> None:
+        from holdfast.health.calls import outcome_of
+
+        self._resilience.health.record(service, seconds, outcome_of(error), fallback=fallback)
+
+
+def _watch(health: HealthMonitor, policy: Policy) -> None:
+    """Show the monitor a policy; one too many for it is no reason to fail."""
+    try:
+        health.watch(policy)
+    except ConfigurationError:
+        _log.warning("the health monitor cannot watch %r as well", policy.name)
 
 
 def _only(kind: type[S], shots: Iterable[object]) -> tuple[S, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from holdfast._core.backoff import Backoff
 from holdfast._core.clock import AMBIENT, Clock
@@ -63,6 +63,18 @@ class BulkheadOptions(NamedTuple):
     max_wait: float | None
 
 
+class Watcher(Protocol):
+    """Looks on; neither method may raise."""
+
+    def watch(self, policy: PolicyT) -> PolicyT:
+        """There is this policy."""
+        ...
+
+    def ended(self, service: str, seconds: float, error: BaseException | None) -> None:
+        """A call of the service ended after so long, with this error if it failed."""
+        ...
+
+
 class RetryService:
     """Retries, circuit breakers and bulkheads by name, with statistics of what callers got.
 
@@ -70,6 +82,7 @@ class RetryService:
         settings: where the defaults of the breakers come from; default `Settings()`.
         max_names: the most names of each of the three kinds, at least 1. Default 1,000.
         clock, events: for tests and containers; the policies use them too.
+        watcher: is shown each policy and told of each call, such as a `HealthMonitor`.
 
     Raises:
         ConfigurationError: (from every method) an option or a name is out of its range, a name is
@@ -89,6 +102,7 @@ class RetryService:
         max_names: int = 1_000,
         clock: Clock | None = None,
         events: EventHub | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         if settings is not None and not isinstance(settings, Settings):
             # Not shown: whoever passes an environment here passes its secrets.
@@ -99,6 +113,7 @@ class RetryService:
         self._settings = Settings() if settings is None else settings
         self._clock = AMBIENT if clock is None else clock
         self._events = EVENTS if events is None else events
+        self._watcher = watcher
         count("max_names", max_names)
         self._retries: Registry[_Protected[Retry]] = Registry("retry", max_names)
         self._breakers: Registry[_Protected[Pipeline]] = Registry("circuit breaker", max_names)
@@ -249,10 +264,17 @@ class RetryService:
     def _retry(self, operation: object, name: str, options: RetryOptions) -> _Protected[Retry]:
         def make() -> _Protected[Retry]:
             retry = Retry(name, **options._asdict(), clock=self._clock, events=self._events)
-            return _Protected(retry, retry.kind, self._clock)
+            return self._protected(retry, retry.kind)
 
         _check_operation(operation)
         return self._retries.get(name, options, make)
+
+    def _protected(self, policy: PolicyT, kind: str) -> _Protected[PolicyT]:
+        if self._watcher is not None:
+            self._watcher.watch(policy)
+        # A bulkhead says nothing about what is behind it.
+        told = None if kind == Bulkhead.kind else self._watcher
+        return _Protected(policy, kind, self._clock, told)
 
     def _breaker_options(
         self,
@@ -288,7 +310,7 @@ class RetryService:
             if options.timeout is not None:
                 limit = number("timeout", options.timeout, above=0)
                 parts.append(Timeout(limit, name, clock=self._clock, events=self._events))
-            return _Protected(Pipeline(name, *parts), breaker.kind, self._clock)
+            return self._protected(Pipeline(name, *parts), breaker.kind)
 
         _check_operation(operation)
         return self._breakers.get(name, options, make)
@@ -298,7 +320,7 @@ class RetryService:
     ) -> _Protected[Bulkhead]:
         def make() -> _Protected[Bulkhead]:
             bulkhead = Bulkhead(name, **options._asdict(), clock=self._clock, events=self._events)
-            return _Protected(bulkhead, bulkhead.kind, self._clock)
+            return self._protected(bulkhead, bulkhead.kind)
 
         _check_operation(operation)
         return self._bulkheads.get(name, options, make)
@@ -307,12 +329,13 @@ class RetryService:
 class _Protected(Generic[PolicyT]):
     """What protects the calls of one name, and what counts them."""
 
-    __slots__ = ("_clock", "policy", "tally")
+    __slots__ = ("_clock", "_told", "policy", "tally")
 
-    def __init__(self, policy: PolicyT, kind: str, clock: Clock) -> None:
+    def __init__(self, policy: PolicyT, kind: str, clock: Clock, told: Watcher | None) -> None:
         self.policy = policy
         self.tally = Tally(policy.name, kind, clock)
         self._clock = clock
+        self._told = told
 
     async def acall(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Await the operation under the policy, and count it."""
@@ -335,7 +358,7 @@ class _Protected(Generic[PolicyT]):
             error = raised
             raise
         finally:
-            self.tally.record(attempts, started, error)
+            self._record(attempts, started, error)
             del error  # a frame that keeps its own exception is garbage only a collector finds
 
     def call(self, operation: Callable[[], T]) -> T:
@@ -353,8 +376,13 @@ class _Protected(Generic[PolicyT]):
             error = raised
             raise
         finally:
-            self.tally.record(attempts, started, error)
+            self._record(attempts, started, error)
             del error
+
+    def _record(self, attempts: int, started: float, error: BaseException | None) -> None:
+        self.tally.record(attempts, started, error)
+        if self._told is not None:
+            self._told.ended(self.policy.name, self._clock.now() - started, error)
 
 
 def _check_operation(operation: object) -> None:

@@ -2,7 +2,8 @@
 
 `VirtualClock` makes time jump, `instant` makes waits return at once, `FaultProxy` stands between a
 client and a server and misbehaves on command, with toxics such as `Latency`; `black_hole` is a
-server that never even accepts. The fixtures are in `holdfast.testing.pytest_plugin`.
+server that never even accepts; `ValkeyServer` is a real one that can be killed and frozen. The
+fixtures are in `holdfast.testing.pytest_plugin`.
 
 pytest loads this package in every run through that plugin, so a name is imported when it is first
 used.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.testing.proxy import FaultProxy, FaultProxySnapshot
     from holdfast.testing.silence import black_hole
+    from holdfast.testing.tiers import ChaosTier, MemoryTier, NullTier, Shelf
     from holdfast.testing.timeline import DeadlockError
     from holdfast.testing.toxics import (
         Bandwidth,
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
         Timeout,
         Toxic,
     )
+    from holdfast.testing.valkey import ValkeyServer
     from holdfast.testing.virtual_clock import VirtualClock
     from holdfast.testing.waits import instant
 
 __all__ = [
     "Bandwidth",
+    "ChaosTier",
     "Corrupt",
     "DataLimit",
     "DeadlockError",
@@ -45,20 +49,29 @@ __all__ = [
     "FaultProxySnapshot",
     "HalfClose",
     "Latency",
+    "MemoryTier",
+    "NullTier",
     "Reset",
+    "Shelf",
     "Slicer",
     "SlowClose",
     "Timeout",
     "Toxic",
+    "ValkeyServer",
     "VirtualClock",
     "black_hole",
     "instant",
 ]
 
 _HOMES = dict.fromkeys(__all__, "toxics") | {
+    "ChaosTier": "tiers",
     "DeadlockError": "timeline",
     "FaultProxy": "proxy",
     "FaultProxySnapshot": "proxy",
+    "MemoryTier": "tiers",
+    "NullTier": "tiers",
+    "Shelf": "tiers",
+    "ValkeyServer": "valkey",
     "VirtualClock": "virtual_clock",
     "black_hole": "silence",
     "instant": "waits",

@@ -1,0 +1,101 @@
+"""A namespace from the inside: its floor, its figures, and what was ever written in it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from holdfast.cache.keys import KeySpace
+
+
+class Space:
+    """What all users of one namespace share.
+
+    Used by the cache's own event loop only; the figures may be read from anywhere.
+    """
+
+    __slots__ = (
+        "floor",
+        "floor_kept",
+        "keys",
+        "longest",
+        "name",
+        "raising",
+        "refill_until",
+        "tally",
+    )
+
+    def __init__(self, name: str, keys: KeySpace) -> None:
+        self.name = name
+        self.keys = keys
+        self.floor = 0
+        """Entries up to this version count as deleted."""
+        self.floor_kept = False
+        """Whether Redis has been seen to have the floor: if it is gone, so is all the rest."""
+        self.raising = False
+        self.longest = 0.0
+        """The longest time to live in seconds that was seen here."""
+        self.refill_until = 0.0
+        """Monotonic; until then, memory fills Redis up, which has lost everything."""
+        self.tally = Tally()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of one namespace, since the beginning; see `NamespaceSnapshot`."""
+
+    hits_memory: int = 0
+    hits_redis: int = 0
+    stale: int = 0
+    misses: int = 0
+    unavailable: int = 0
+    absent: int = 0
+    foreign: int = 0
+    applied: int = 0
+    queued: int = 0
+    failed: int = 0
+    loads: int = 0
+    load_failures: int = 0
+    joined: int = 0
+    early: int = 0
+    refilled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceSnapshot:
+    """The figures of one namespace, totals since the beginning.
+
+    `hits_memory` and `hits_redis` are hits by the tier that had them, remembered absences
+    (`absent`) included. `foreign` counts what stood in Redis and was not ours or damaged; it was
+    taken for a miss. Writes are counted by what became of them. `loads` are calls of a loader,
+    `joined` callers that waited for somebody else's, `early` loads before the end, `refilled`
+    entries that memory gave back to an empty Redis.
+    """
+
+    name: str
+    hits_memory: int
+    hits_redis: int
+    stale: int
+    misses: int
+    unavailable: int
+    absent: int
+    foreign: int
+    applied: int
+    queued: int
+    failed: int
+    loads: int
+    load_failures: int
+    joined: int
+    early: int
+    refilled: int
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """Hits among all look-ups, from 0 to 1; None without any."""
+        hits = self.hits_memory + self.hits_redis
+        asked = hits + self.stale + self.misses + self.unavailable
+        return hits / asked if asked else None
+
+
+def snapshot(space: Space) -> NamespaceSnapshot:
+    """The figures at this moment."""
+    return NamespaceSnapshot(name=space.name, **asdict(space.tally))
