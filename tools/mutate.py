@@ -1,10 +1,11 @@
 """Do the tests notice when the core is wrong? Change one thing at a time and see.
 
 Usage: ``python tools/mutate.py [module ...]`` (default: all that have tests of their own). Each
-mutant is one small change of one module of `holdfast._core`: another comparison, operator, constant
-or condition, or a statement left out. It is made in a copy of the project, never in the working
-tree, and the module's tests run against it. A mutant that no test notices has survived: a test is
-missing, or the change makes no difference. `docs/mutation.md` says which of the two.
+mutant is one small change of one machine, most of which are in `holdfast._core`: another
+comparison, operator, constant or condition, or a statement left out. It is made in a copy of the
+project, never in the working tree, and the module's tests run against it. A mutant that no test
+notices has survived: a test is missing, or the change makes no difference. `docs/mutation.md` says
+which of the two.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).parent.parent
-CORE = Path("src/holdfast/_core")
+SOURCE = Path("src/holdfast")
 WORKERS = 2
 LIMIT = 20.0
 """Seconds for the tests of one mutant; one that hangs them is noticed."""
@@ -41,9 +42,18 @@ TESTS = {
     "plan": ["test_plan"],
     "tally": ["test_tally", "test_fork"],
     "validate": ["test_validate"],
+    "sieve": ["test_sieve_machine", "test_sieve"],
+    "stalest": ["test_sieve_stalest", "test_sieve_machine"],
+    "versions": ["test_versions"],
     "window": ["test_window"],
+    "cache/batcher": ["test_batcher"],
+    "cache/journal": ["test_journal", "test_journal_machine"],
+    "cache/lifeline": ["test_lifeline"],
+    "health/machine": ["test_machine"],
+    "degradation/plan": ["test_plan"],
+    "degradation/brownout": ["test_brownout"],
 }
-"""Each module's own tests, the quick ones first."""
+"""Each module's own tests, the quick ones first. Without a folder it is one of `_core`."""
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
@@ -122,9 +132,13 @@ def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield f"'{ast.unparse(node)}' is left out", ast.Pass()
 
 
+def source_of(module: str) -> Path:
+    return SOURCE / (f"{module}.py" if "/" in module else f"_core/{module}.py")
+
+
 def mutants(module: str, root: Path) -> Iterator[Mutant]:
     """Every mutant of one module."""
-    tree = ast.parse((root / CORE / f"{module}.py").read_text())
+    tree = ast.parse((root / source_of(module)).read_text())
     line = 1
     for parent, name, node in list(sites(tree)):
         line = getattr(node, "lineno", line)
@@ -145,7 +159,7 @@ def _with(tree: ast.AST, parent: ast.AST, name: str, node: ast.AST, other: ast.A
 
 def survives(mutant: Mutant, room: Path) -> bool:
     """Whether the tests pass all the same, in `room`, a copy of the project."""
-    target = room / CORE / f"{mutant.module}.py"
+    target = room / source_of(mutant.module)
     original = target.read_text()
     target.write_text(mutant.source)
     try:
@@ -155,7 +169,8 @@ def survives(mutant: Mutant, room: Path) -> bool:
 
 
 def passes(module: str, room: Path) -> bool:
-    files = [f"tests/core/{name}.py" for name in TESTS[module]]
+    folder = Path(module).parent.name or "core"
+    files = [f"tests/{folder}/{name}.py" for name in TESTS[module]]
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     try:
         done = subprocess.run(

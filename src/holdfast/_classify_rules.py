@@ -132,7 +132,11 @@ RULES.update(
         ),
         **_table(
             "holdfast.cache.errors",
-            {UNAVAILABLE: "CacheUnavailableError", PERMANENT: "CacheError"},
+            {
+                UNAVAILABLE: "CacheUnavailableError",
+                PERMANENT: "CacheKeyError CacheEncodeError CacheDecodeError PayloadTooLargeError"
+                " CacheCounterError",
+            },
         ),
         **_table(
             "httpx",

@@ -37,6 +37,10 @@ class Versions:
         self._node = node & ((1 << NODE_BITS) - 1)
         self._last = 0
 
+    def renumber(self, node: int) -> None:
+        """Go on as another process, after a fork."""
+        self._node = node & ((1 << NODE_BITS) - 1)
+
     def issue(self, wall: float) -> int:
         """A version higher than all issued or seen before; `wall` in Unix seconds."""
         now = min(max(int(wall * 1e6), 0), _MOST_MICROSECONDS)
@@ -58,8 +62,3 @@ class Versions:
 def wall_of(version: int) -> float:
     """When a version was issued, in Unix seconds."""
     return (version >> NODE_BITS) / 1e6
-
-
-def lowest_at(wall: float) -> int:
-    """A version that is lower than all that are issued at `wall` or later."""
-    return max(int(wall * 1e6), 0) << NODE_BITS

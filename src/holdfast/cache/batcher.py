@@ -155,7 +155,7 @@ class Batcher(Generic[Q, A]):
         ):
             return batch
         now = self._loop.time()
-        self._gathering = batch = _Batch(now, now + self._deadline)
+        self._gathering = batch = _Batch[Q](now, now + self._deadline)
         self._due[batch] = None
         if self._timer is None:
             self._arm(batch)

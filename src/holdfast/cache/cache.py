@@ -203,7 +203,11 @@ class ResilientCache(Namespace):
         if engine.loop is None or engine.loop.is_closed():
             return
         if not engine.attach():
+            from holdfast.cache.sync import release
+
+            loop = engine.loop
             await engine.carry_over(self.aclose())
+            release(loop)
             return
         if engine.lifeline.state is not TierState.NONE:
             lost = await self._monitor.last_words(LAST_WORDS)

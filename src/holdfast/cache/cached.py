@@ -48,9 +48,10 @@ class Keyer:
         bound.apply_defaults()
         if self._key is not None:
             return self._key.format(**bound.arguments)
-        parts = []
+        parts: list[str] = []
         for name, value in bound.arguments.items():
-            for part in value if isinstance(value, tuple) else (value,):
+            # What ``*args`` takes in comes as a tuple.
+            for part in cast(Any, value) if isinstance(value, tuple) else (value,):
                 if not isinstance(part, TELLING):
                     raise CacheKeyError(
                         f"no key can be made of the argument {name!r} of {self._name}, which is of "
@@ -107,24 +108,23 @@ def decorate(
         wanted = _returned(fn) if type is None else type
         if inspect.iscoroutinefunction(fn):
 
-            @functools.wraps(fn)
-            async def aroom(*args: Any, **kwargs: Any) -> Any:
+            async def answered(*args: Any, **kwargs: Any) -> Any:
                 return await namespace.get_or_set(
                     keyer(*args, **kwargs), lambda: fn(*args, **kwargs), type=wanted, **options
                 )
 
-            room: Any = aroom
+            wrapped: Any = functools.update_wrapper(answered, fn)
         else:
             blocking = SyncNamespace(namespace)
 
-            @functools.wraps(fn)
-            def room(*args: Any, **kwargs: Any) -> Any:
+            def answered_sync(*args: Any, **kwargs: Any) -> Any:
                 return blocking.get_or_set(
                     keyer(*args, **kwargs), lambda: fn(*args, **kwargs), type=wanted, **options
                 )
 
-        room.cache = Cached[F](namespace, keyer)
-        return cast(F, room)
+            wrapped = functools.update_wrapper(answered_sync, fn)
+        wrapped.cache = Cached[F](namespace, keyer)
+        return cast(F, wrapped)
 
     return decorator
 

@@ -19,10 +19,10 @@ from holdfast._core.clock import Clock
 from holdfast._core.deadline import LIMIT
 from holdfast._core.events import Event
 from holdfast._core.hub import EventHub
-from holdfast._core.versions import Versions
+from holdfast._core.versions import NODE_BITS, Versions
 from holdfast.cache.batcher import Batcher
 from holdfast.cache.entry import Entry
-from holdfast.cache.errors import CacheUnavailableError
+from holdfast.cache.errors import CacheError
 from holdfast.cache.events import CacheDataLost, CacheJournalOverflowed, CacheTierChanged
 from holdfast.cache.journal import Journal
 from holdfast.cache.keys import KeySpace
@@ -83,7 +83,9 @@ class Engine:
         self.signer: Final = signer
         self.make_tier: Final = make_tier
         self.spaces: Final[dict[str, Space]] = {}
-        self.versions: Final = Versions(int(clock.random() * 4096))
+        self.versions: Final = Versions(self._number())
+        self.identity = self._identity()
+        """What this process calls itself in leases."""
         self.lifeline: Final = Lifeline(
             options.name,
             options.probe_interval,
@@ -153,7 +155,14 @@ class Engine:
         self.loop = None
         self.tier = None
         # Two processes with one number could give two values the same version.
-        self.versions._node = int(self.clock.random() * 4096)
+        self.versions.renumber(self._number())
+        self.identity = self._identity()
+
+    def _number(self) -> int:
+        return int(self.clock.random() * 2**NODE_BITS)
+
+    def _identity(self) -> str:
+        return f"{int(self.clock.random() * 2**52):013x}"
 
     # -- the event loop ------------------------------------------------------------------------
 
@@ -170,7 +179,7 @@ class Engine:
         """Run `work` on the cache's loop and wait for it here.
 
         Raises:
-            CacheUnavailableError: that loop ended meanwhile.
+            CacheError: that loop ended meanwhile.
         """
         assert self.loop is not None
         carried = asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -179,7 +188,7 @@ class Engine:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if carried.cancelled() and task is not None and not task.cancelling():
-                raise CacheUnavailableError("a call", "the event loop has ended") from None
+                raise CacheError("the event loop of the cache has ended") from None
             raise
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -28,6 +28,10 @@ def shown(key: str) -> str:
 class CacheError(ResilienceError):
     """Base of what the cache raises."""
 
+    def __repr__(self) -> str:
+        # The arguments hold the whole key.
+        return f"{self.__class__.__qualname__}({str(self)!r})"
+
 
 class CacheKeyError(CacheError, ValueError):
     """A key cannot be used; the message says why and what is allowed.

@@ -175,7 +175,7 @@ class Journal:
             self._forgotten += 1
 
     def snapshot(self, now: float) -> JournalSnapshot:
-        oldest = min((intent.since for intent in self.intents.values()), default=None)
+        oldest = min((intent.since for intent in list(self.intents.values())), default=None)
         return JournalSnapshot(
             intents=len(self.intents),
             floors=len(self.floors),

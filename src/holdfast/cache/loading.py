@@ -31,6 +31,7 @@ from holdfast.cache.answers import Status
 from holdfast.cache.codec import Codec
 from holdfast.cache.engine import Engine
 from holdfast.cache.entry import ABSENT, Entry
+from holdfast.cache.errors import CacheError
 from holdfast.cache.options import CacheOptions
 from holdfast.cache.reading import Reader, Seen
 from holdfast.cache.space import Space
@@ -146,7 +147,7 @@ class Loading:
 
     async def _fly(self, load: Load, future: asyncio.Future[Loaded]) -> None:
         """Load, and tell everybody who waits, whatever happens."""
-        outcome = Loaded(error=asyncio.InvalidStateError("the cache was closed during the load"))
+        outcome = Loaded(error=CacheError("the cache was closed during the load"))
         try:
             outcome = await self._load(load)
         except Exception as error:

@@ -18,7 +18,7 @@ from holdfast.cache.engine import Engine
 from holdfast.cache.events import CacheReplayed
 from holdfast.cache.journal import Intent
 from holdfast.cache.lifeline import Move, Side, TierState
-from holdfast.cache.port import NodeSnapshot, TierError, Trouble
+from holdfast.cache.port import NodeSnapshot, SharedTier, TierError, Trouble
 from holdfast.cache.writing import Writer
 
 _log = logging.getLogger("holdfast")
@@ -31,6 +31,7 @@ REPLAY_BYTES: Final = 256 * 1024
 MOST_ROUNDS: Final = 10_000
 NODES_EVERY: Final = 10
 """Probes between two looks at each server behind the tier."""
+LONGEST_LOOK: Final = 5.0
 SWEEP: Final = 1000
 SOON: Final = 0.05
 """Seconds after which what is owed is tried again while Redis is up."""
@@ -43,6 +44,7 @@ class Monitor:
         self._engine = engine
         self._writer = writer
         self._probes = 0
+        self._looking = False
         self.nodes: Sequence[NodeSnapshot] = ()
         """What the last look at the servers gave."""
         self.latency: float | None = None
@@ -50,6 +52,7 @@ class Monitor:
         engine.on_bind.append(self._bind)
 
     def _bind(self) -> None:
+        self._looking = False
         self._engine.spawn(self._run())
 
     async def _run(self) -> None:
@@ -103,7 +106,7 @@ class Monitor:
         if not engine.journal:
             return interval
         turn = self._turn_to_write()
-        if isinstance(turn, float):
+        if isinstance(turn, (int, float)):
             return turn
         await self._replay(turn)
         return SOON if engine.journal else interval
@@ -119,6 +122,10 @@ class Monitor:
         tier, control = engine.tier, engine.control
         assert tier is not None
         assert control is not None
+        self._probes += 1
+        if self._probes % NODES_EVERY == 1 and not self._looking:
+            self._looking = True
+            engine.spawn(self._look_at_nodes(tier))
         asked = engine.clock.now()
         answer = await control.ask(tier.time)
         if isinstance(answer, TierError):
@@ -126,12 +133,17 @@ class Monitor:
         answered = engine.clock.now()
         self.latency = answered - asked
         engine.set_shared_clock(answer, asked, answered)
-        self._probes += 1
-        if self._probes % NODES_EVERY == 1:
-            found = await control.ask(tier.nodes)
-            if not isinstance(found, TierError):
-                self.nodes = tuple(found)
         return None
+
+    async def _look_at_nodes(self, tier: SharedTier) -> None:
+        """See how each server is, beside the probes: a dead one takes its time to look dead."""
+        try:
+            async with asyncio.timeout(LONGEST_LOOK):
+                self.nodes = tuple(await tier.nodes())
+        except (TierError, TimeoutError):
+            pass  # the last look stands
+        finally:
+            self._looking = False
 
     # -- down ----------------------------------------------------------------------------------
 
@@ -140,7 +152,7 @@ class Monitor:
         engine = self._engine
         lifeline, reads = engine.lifeline, engine.lifeline.reads
         permit = reads.permit if reads.flows else reads.probe()
-        if isinstance(permit, float):
+        if isinstance(permit, (int, float)):
             return min(permit, engine.options.probe_interval) or SOON
         try:
             error = await self._probe()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast._core.deadline import LIMIT
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from holdfast.cache.counting import Counting
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 R = TypeVar("R")
 
 MISSING: Final = object()
@@ -394,7 +393,7 @@ class Namespace:
     async def get_or_set(
         self,
         key: str,
-        loader: Callable[[], Awaitable[T]] | Callable[[], T],
+        loader: Loader,
         *,
         ttl: float | Default | None = DEFAULT,
         stale_ttl: float | Default = DEFAULT,
@@ -442,7 +441,7 @@ class Namespace:
     async def lookup_or_set(
         self,
         key: str,
-        loader: Callable[[], Awaitable[T]] | Callable[[], T],
+        loader: Loader,
         *,
         type: Any = None,
         **changes: Any,

@@ -100,9 +100,8 @@ class Reader:
         assert self._batcher is not None
         era = engine.era
         asked = self._batcher.ask_all([(space, fulls[place]) for place in places])
-        answers = await engine.within(asked)
-        if isinstance(answers, TierError):
-            answers = [answers] * len(places)
+        told: list[Any] | TierError = await engine.within(asked)
+        answers: list[Any] = [told] * len(places) if isinstance(told, TierError) else told
         now, shared = engine.clock.now(), engine.shared_now()
         nodes, intents = engine.memory.store.nodes, engine.journal.intents
         trusted, confirmed = engine.trusted_from(space), now + engine.options.standin_ttl

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from holdfast.cache.answers import Lookup, WriteStatus
 from holdfast.cache.engine import Engine
-from holdfast.cache.errors import CacheUnavailableError
+from holdfast.cache.errors import CacheError
 from holdfast.cache.namespace import MISSING, Namespace
 from holdfast.cache.options import given
 
@@ -152,9 +152,9 @@ class SyncNamespace:
                     if answer.done():
                         return answer.result()
                     if loop is None or not loop.is_running():
-                        raise CacheUnavailableError("sync", "the event loop has ended") from None
+                        raise CacheError("the event loop of the cache has ended") from None
                 except CancelledError:
-                    raise CacheUnavailableError("sync", "the event loop has ended") from None
+                    raise CacheError("the event loop of the cache has ended") from None
         except BaseException:
             answer.cancel()
             raise
@@ -182,9 +182,8 @@ class SyncCache(SyncNamespace):
         if engine.loop is not None and not engine.loop.is_closed():
             loop = engine.loop
             self._run(self._cache.aclose)
-            own = _threads.pop(loop, None)
+            own = release(loop)
             if own is not None:
-                loop.call_soon_threadsafe(loop.stop)
                 own.join()
 
     def __enter__(self) -> Self:
@@ -228,6 +227,14 @@ def _loop_of(engine: Engine) -> asyncio.AbstractEventLoop:
         return fresh
 
 
+def release(loop: asyncio.AbstractEventLoop) -> threading.Thread | None:
+    """End the loop if it was made here; the thread that ends with it."""
+    own = _threads.pop(loop, None)
+    if own is not None:
+        loop.call_soon_threadsafe(loop.stop)
+    return own
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
@@ -253,7 +260,7 @@ class _Errand:
         """On the loop: have the loader run, and wait for what it gives."""
         promise: Future[Any] = Future()
         if self._dismissed:
-            raise CacheUnavailableError("a load", "the thread that was to do it has left")
+            raise CacheError("the thread that was to load the value has left")
         self._wanted.put(promise)
         return await asyncio.wrap_future(promise)
 
@@ -273,6 +280,6 @@ class _Errand:
                 promise.set_exception(error)
             except BaseException:
                 promise.set_exception(
-                    CacheUnavailableError("a load", "the thread that was to do it was interrupted")
+                    CacheError("the thread that was to load the value was interrupted")
                 )
                 raise
