@@ -130,6 +130,14 @@ class Batcher(Generic[Q, A]):
         batch.questions.extend(questions)
         return future
 
+    def give_up(self, error: TierError) -> None:
+        """Answer everybody who waits with this error, and end their commands."""
+        for batch in list(self._due):
+            if batch.task is None:
+                self._queue.remove(batch)
+            self._finish(batch, error)
+            self._cut_off(batch)
+
     async def aclose(self) -> None:
         """End all commands; whoever still waits is told that the cache was closed."""
         error = TierError(Trouble.UNREACHABLE, "the cache was closed")
@@ -246,12 +254,17 @@ class Batcher(Generic[Q, A]):
             waited = f"no free connection within {self._deadline:g} s"
             self._finish(batch, TierError(Trouble.POOL, waited))
         else:
+            self._cut_off(batch)
+            silent = f"no answer within {self._deadline:g} s"
+            self._failed(batch, TierError(Trouble.TIMEOUT, silent))
+
+    def _cut_off(self, batch: _Batch[Q]) -> None:
+        """Cancel the task of this batch, if it has one."""
+        if batch.task is not None:
             batch.task.cancel()
             if batch.sent is None:
                 # What is cancelled before its first turn never gets to its `finally`.
                 self._landed(batch)
-            silent = f"no answer within {self._deadline:g} s"
-            self._failed(batch, TierError(Trouble.TIMEOUT, silent))
 
     def _finish(self, batch: _Batch[Q], answers: Sequence[A] | TierError) -> None:
         """Give everybody who still waits the answer."""

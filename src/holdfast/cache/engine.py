@@ -98,6 +98,8 @@ class Engine:
         """The era of copies that are hits by themselves; see `holdfast.cache.memory`."""
         self.on_state: list[Callable[[TierState, TierState], None]] = []
         """Called after each change of state, with source and target."""
+        self.on_down: list[Callable[[TierError], None]] = []
+        """Called when Redis is given up, with what to tell those who wait for it."""
         self.on_bind: list[Callable[[], None]] = []
         """Called when the cache has come to a loop: for what runs there."""
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -366,6 +368,13 @@ class Engine:
         self, source: TierState, target: TierState, reason: str, seconds: float
     ) -> None:
         self.alert()
+        if target is TierState.DOWN:
+            # It says nothing about what they asked for, and nothing new about Redis.
+            given_up = TierError(Trouble.POOL, f"Redis is down: {reason}")
+            for give_up in self.on_down:
+                give_up(given_up)
+            if self.control is not None:
+                self.control.give_up(given_up)
         for told in self.on_state:
             told(source, target)
         down = target is TierState.DOWN

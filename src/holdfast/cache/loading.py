@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable
 from math import log
 from typing import Any, Final
@@ -32,7 +33,9 @@ from holdfast.cache.codec import Codec
 from holdfast.cache.engine import Engine
 from holdfast.cache.entry import ABSENT, Entry
 from holdfast.cache.errors import CacheError
+from holdfast.cache.lifeline import TierState
 from holdfast.cache.options import CacheOptions
+from holdfast.cache.port import TierError
 from holdfast.cache.reading import Reader, Seen
 from holdfast.cache.space import Space
 from holdfast.cache.writing import Writer
@@ -44,6 +47,9 @@ REST: Final = 5.0
 MOST_RESTING: Final = 10_000
 LEASE: Final = 10.0
 """Seconds for which a lease is held where the loader has no hard timeout."""
+MOST_UNRETURNED: Final = 100
+"""Leases to be given back later, because Redis did not confirm that they are. What is beyond ends
+by itself, but until then others wait for nobody."""
 FIRST_POLL: Final = 0.02
 LONGEST_POLL: Final = 0.2
 
@@ -105,6 +111,8 @@ class Loading:
         self._codec = codec
         self._under_way: dict[str, asyncio.Future[Loaded]] = {}
         self._resting: dict[str, float] = {}
+        self._unreturned: dict[str, str] = {}
+        engine.on_state.append(self._state_changed)
         engine.on_bind.append(self._under_way.clear)
 
     @property
@@ -244,12 +252,39 @@ class Loading:
                 return Loaded(entry=seen.entry)
 
     def _give_back(self, load: Load, token: str) -> None:
-        """Release the lease without waiting; failing that, it ends by itself."""
-        engine = self._engine
-        tier, control = engine.tier, engine.control
-        if tier is not None and control is not None and engine.lifeline.writing:
-            name = load.space.keys.lease(load.full)
-            control.ask(lambda: tier.release(name, token))
+        """Release the lease without waiting; failing that, once Redis answers again."""
+        name = load.space.keys.lease(load.full)
+        if self._engine.lifeline.writing:
+            self._release(name, token)
+        else:
+            self._remember(name, token)
+
+    def _release(self, name: str, token: str) -> None:
+        tier, control = self._engine.tier, self._engine.control
+        if tier is not None and control is not None:
+            told = control.ask(lambda: tier.release(name, token))
+            told.add_done_callback(partial(self._released, name, token))
+
+    def _released(self, name: str, token: str, told: asyncio.Future[Any]) -> None:
+        if told.cancelled() or isinstance(told.result(), TierError):
+            self._remember(name, token)
+        elif self._unreturned:
+            self._release_all()
+
+    def _remember(self, name: str, token: str) -> None:
+        if len(self._unreturned) >= MOST_UNRETURNED:
+            del self._unreturned[next(iter(self._unreturned))]
+        self._unreturned[name] = token
+
+    def _state_changed(self, source: TierState, target: TierState) -> None:
+        # A command that was cut off may be carried out when a frozen server goes on.
+        if target is TierState.UP:
+            self._release_all()
+
+    def _release_all(self) -> None:
+        unreturned, self._unreturned = self._unreturned, {}
+        for name, token in unreturned.items():
+            self._release(name, token)
 
     def _let_rest(self, full: str) -> None:
         if len(self._resting) >= MOST_RESTING:

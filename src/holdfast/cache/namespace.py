@@ -12,7 +12,7 @@ from holdfast._core.versions import wall_of
 from holdfast.cache.answers import Lookup, Status, Tier, WriteStatus
 from holdfast.cache.codec import Codec
 from holdfast.cache.engine import Engine
-from holdfast.cache.entry import ABSENT, Entry
+from holdfast.cache.entry import ABSENT, COUNTER, Entry
 from holdfast.cache.errors import CacheDecodeError, CacheUnavailableError, ForeignBlobError
 from holdfast.cache.lifeline import TierState
 from holdfast.cache.loading import Load, Loader, Loading, excusable
@@ -342,7 +342,8 @@ class Namespace:
     async def touch(self, key: str, *, ttl: float | Default | None = DEFAULT) -> bool:
         """Give the value of `key` a new time to live from now; False if there is none.
 
-        If somebody writes the key meanwhile, that write stands.
+        If somebody writes the key meanwhile, that write stands. A counter keeps the end that it
+        began with, and gives False: to write it again would undo what others add meanwhile.
         """
         if not self._engine.attach():
             return await self._carry(self.touch(key, ttl=ttl))
@@ -350,7 +351,7 @@ class Namespace:
         fresh_until, expires = self.options.ends(engine.shared_now(), ttl, DEFAULT)
         seen = await self._reader.look(self._space, full)
         old = seen.entry
-        if seen.status is not Status.HIT or old is None or old.kind == ABSENT:
+        if seen.status is not Status.HIT or old is None or old.kind in (ABSENT, COUNTER):
             return False
         # The next version after the one that was seen: below any that is written meanwhile.
         entry = Entry(

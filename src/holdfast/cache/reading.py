@@ -49,6 +49,7 @@ class Reader:
         self.memory_times: Final = Sketch()
         """How long answers from memory took, in seconds; one in `SAMPLED`."""
         engine.on_bind.append(self._bind)
+        engine.on_down.append(self._give_up)
 
     async def look(self, space: Space, full: str, memory: bool = True) -> Seen:
         """What there is under this key. `memory`: whether it may stand in for Redis."""
@@ -137,6 +138,10 @@ class Reader:
     async def aclose(self) -> None:
         if self._batcher is not None:
             await self._batcher.aclose()
+
+    def _give_up(self, error: TierError) -> None:
+        if self._batcher is not None:
+            self._batcher.give_up(error)
 
     def _bind(self) -> None:
         tier = self._engine.tier

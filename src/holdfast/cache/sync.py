@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from holdfast._core.fork import SharedLock
 from holdfast.cache.answers import Lookup, WriteStatus
 from holdfast.cache.engine import Engine
 from holdfast.cache.errors import CacheError
@@ -199,14 +200,14 @@ class SyncCache(SyncNamespace):
         self.close()
 
 
-_starting: Final = threading.Lock()
+_starting: Final = SharedLock()
 _threads: Final[dict[asyncio.AbstractEventLoop, threading.Thread]] = {}
 """The loops that were made here, each with the thread it runs in."""
 
 
 def _loop_of(engine: Engine) -> asyncio.AbstractEventLoop:
     """The loop on which the cache lives; a new one in a thread of its own if there is none."""
-    with _starting:
+    with _starting.lock:
         loop = engine.loop
         if loop is not None and not loop.is_closed():
             return loop

@@ -64,6 +64,7 @@ class Writer:
         self._engine = engine
         self._batcher: Batcher[Write, int] | None = None
         engine.on_bind.append(self._bind)
+        engine.on_down.append(self._give_up)
 
     async def write(
         self,
@@ -208,6 +209,10 @@ class Writer:
             await self._batcher.aclose()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _give_up(self, error: TierError) -> None:
+        if self._batcher is not None:
+            self._batcher.give_up(error)
 
     def _bind(self) -> None:
         if self._engine.tier is not None:
