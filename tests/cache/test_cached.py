@@ -152,6 +152,20 @@ class TestAsync:
 
 
 class TestSync:
+    def test_a_plain_function_is_invalidated_without_a_loop(self) -> None:
+        cache = ResilientCache(early=0.0)
+        asked: list[int] = []
+
+        @cache.cached(key="u:{user_id}")
+        def load(user_id: int) -> int:
+            asked.append(user_id)
+            return len(asked)
+
+        with cache.sync:
+            assert [load(7), load(7)] == [1, 1]
+            assert load.cache.invalidate_sync(7) is WriteStatus.APPLIED  # type: ignore[attr-defined]
+            assert load(7) == 2
+
     def test_a_plain_function_is_kept_too(self) -> None:
         cache = ResilientCache()
         asked: list[int] = []

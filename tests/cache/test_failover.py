@@ -726,13 +726,23 @@ class TestKindsOfTrouble:
         assert cache_owes(cache) == 0
 
     @virtual
-    async def test_a_write_that_redis_will_never_take_fails(self, world: World) -> None:
+    async def test_a_server_that_refuses_writes_without_a_known_reason_holds_them(
+        self, world: World
+    ) -> None:
         cache, network = world.process()
         await cache.set("k", 1)
         network.write_error = trouble(Trouble.REFUSED)
-        assert await cache.set("k", 2) is FAILED
-        assert cache_owes(cache) == 0
+        assert await cache.set("k", 2) is QUEUED
+        assert await cache.delete("m") is QUEUED
+        assert await cache.get("k") == 2
+        before = network.commands["write"]
+        await asyncio.sleep(25)
+        assert network.commands["write"] == before, "asked again every 30 s at most"
         assert cache.state is TierState.UP
+        network.write_error = None
+        await asyncio.sleep(10)
+        assert cache_owes(cache) == 0
+        assert (await cache.lookup("k")).tier == "redis"
 
     @virtual
     async def test_a_breaker_held_closed_by_hand_keeps_asking_but_not_without_pause(

@@ -145,6 +145,30 @@ class TestAbsence:
         assert await cache.get_or_set("k", lambda: None) == 1
 
 
+class TestValuesThatCannotBeKept:
+    @virtual
+    async def test_one_that_is_too_large_is_given_all_the_same(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cache = world.memory(max_payload=100)
+        origin = Origin(world.clock)
+        origin.value = "x" * 200
+        for _ in range(2):
+            assert await cache.get_or_set("k", origin) == "x" * 200
+        assert origin.asked == 2
+        assert cache.snapshot().namespaces[0].failed == 2
+        told = [each for each in caplog.messages if "too large" in each]
+        assert told == [
+            "cache 'cache': a loaded value of 202 bytes is too large to be kept in namespace ''"
+        ]
+
+    @virtual
+    async def test_one_of_a_type_that_cannot_be_is_an_error(self, world: World) -> None:
+        cache = world.memory()
+        with pytest.raises(CacheEncodeError, match="key 'k'"):
+            await cache.get_or_set("k", object)
+
+
 class TestAmongProcesses:
     @virtual
     async def test_one_loads_for_all(self, world: World) -> None:
@@ -177,12 +201,20 @@ class TestAmongProcesses:
         assert 1.0 <= world.clock.now() - started < 1.5
 
     @virtual
-    async def test_nobody_waits_for_longer_than_a_lease(self, world: World) -> None:
+    async def test_when_the_one_dies_the_rest_do_not_all_load(self, world: World) -> None:
+        processes = [world.process(hard_timeout=2) for _ in range(8)]
+        origin = Origin(world.clock)
+        assert await processes[0][1].inner.lease("holdfast::l:k:k", "somebody who died", 2.0)
+        found = await gathered(*(cache.get_or_set("k", origin) for cache, _ in processes))
+        assert (found, origin.asked) == ([1] * 8, 1)
+
+    @virtual
+    async def test_nobody_waits_for_longer_than_two_leases(self, world: World) -> None:
         cache, network = world.process(hard_timeout=None)
         lease = network.inner.lease
         assert await lease("holdfast::l:k:k", "hangs on to it", 999.0)
         assert await cache.get_or_set("k", Origin(world.clock)) == 1
-        assert LEASE <= world.clock.now() < LEASE + 1
+        assert 2 * LEASE <= world.clock.now() < 2 * LEASE + 1
 
     @virtual
     async def test_a_lease_is_given_back_when_the_load_is_over(self, world: World) -> None:

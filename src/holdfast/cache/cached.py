@@ -89,6 +89,12 @@ class Cached(Generic[F]):
         """Delete the result for a call with these arguments."""
         return await self._namespace.delete(self.key(*args, **kwargs))
 
+    def invalidate_sync(self, *args: Any, **kwargs: Any) -> WriteStatus:
+        """The sync twin of `invalidate`."""
+        from holdfast.cache.sync import SyncNamespace
+
+        return SyncNamespace(self._namespace).delete(self.key(*args, **kwargs))
+
 
 def decorate(
     namespace: Namespace,

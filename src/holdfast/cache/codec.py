@@ -117,9 +117,9 @@ class Codec:
         if size > self.max_payload:
             raise PayloadTooLargeError(key, size, self.max_payload)
         if threshold is None or size <= threshold:
-            return raw, self._flags, size
+            return _trimmed(raw), self._flags, size
         payload, how = shrink(raw, threshold)
-        return payload, self._flags | how, size
+        return _trimmed(payload), self._flags | how, size
 
     @overload
     def decode(self, entry: Entry, type: type[T]) -> T: ...
@@ -153,6 +153,11 @@ class Codec:
             return decode(payload)
         except Exception as error:
             raise CacheDecodeError(_name(type), _decode_reason(error)) from None
+
+
+def _trimmed(raw: bytes) -> bytes:
+    """The same bytes without room behind them: encoders leave up to half as much, and it counts."""
+    return bytes(memoryview(raw))
 
 
 def _encode_error(key: str, value: object, error: Exception) -> CacheEncodeError:

@@ -20,6 +20,7 @@ meanwhile, that is newer, and the load does not overwrite it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -32,7 +33,7 @@ from holdfast.cache.answers import Status
 from holdfast.cache.codec import Codec
 from holdfast.cache.engine import Engine
 from holdfast.cache.entry import ABSENT, Entry
-from holdfast.cache.errors import CacheError
+from holdfast.cache.errors import CacheError, PayloadTooLargeError
 from holdfast.cache.lifeline import TierState
 from holdfast.cache.options import CacheOptions
 from holdfast.cache.port import TierError
@@ -42,11 +43,13 @@ from holdfast.cache.writing import Writer
 from holdfast.classify import classify
 from holdfast.errors import CallTimeoutError, Category
 
+_log = logging.getLogger("holdfast")
+
 REST: Final = 5.0
 """Seconds for which a stale value is served without asking again a loader that has failed."""
 MOST_RESTING: Final = 10_000
 LEASE: Final = 10.0
-"""Seconds for which a lease is held where the loader has no hard timeout."""
+"""Seconds for which a lease is held at most; less where the hard timeout is shorter."""
 MOST_UNRETURNED: Final = 100
 """Leases to be given back later, because Redis did not confirm that they are. What is beyond ends
 by itself, but until then others wait for nobody."""
@@ -128,8 +131,7 @@ class Loading:
             self._under_way[load.full] = future
             # The first caller's deadline is its own affair; the loader has its hard timeout.
             context = copy_context()
-            hard = load.options.hard_timeout
-            context.run(LIMIT.set, None if hard is None else self._engine.clock.now() + hard)
+            context.run(LIMIT.set, None)
             self._engine.spawn(self._fly(load, future), context)
         else:
             load.space.tally.joined += 1
@@ -201,6 +203,7 @@ class Loading:
     async def _call(self, load: Load) -> Any:
         hard = load.options.hard_timeout
         limit = asyncio.timeout(hard)
+        mine = LIMIT.set(None if hard is None else self._engine.clock.now() + hard)
         try:
             async with limit:
                 value = load.loader()
@@ -209,6 +212,8 @@ class Loading:
             if limit.expired() and hard is not None:
                 raise CallTimeoutError(f"{self._engine.options.name}.load", hard) from None
             raise
+        finally:
+            LIMIT.reset(mine)
 
     def _entry(self, load: Load, value: Any, version: int, cost: float) -> Entry | None:
         """What to write of a loaded value; None for nothing."""
@@ -219,7 +224,19 @@ class Loading:
                 return None
             ends = now + options.absent_ttl
             return Entry(b"", ABSENT, version, ends, ends, cost)
-        payload, flags, raw_size = self._codec.encode(value, load.key, options.compression)
+        try:
+            payload, flags, raw_size = self._codec.encode(value, load.key, options.compression)
+        except PayloadTooLargeError as error:
+            # A mistake of the data, not of the program: its callers get it all the same.
+            load.space.tally.failed += 1
+            if load.space.tally.failed == 1:
+                _log.warning(
+                    "cache %r: a loaded value of %d bytes is too large to be kept in namespace %r",
+                    self._engine.options.name,
+                    error.size,
+                    load.space.name,
+                )
+            return None
         fresh_until, expires = options.ends(now, options.ttl, options.stale_ttl)
         return Entry(payload, flags, version, fresh_until, expires, cost, raw_size)
 
@@ -231,8 +248,9 @@ class Loading:
         tier = engine.tier
         assert tier is not None
         name = load.space.keys.lease(load.full)
-        length = load.options.hard_timeout or LEASE
-        give_up = engine.clock.now() + length
+        length = min(load.options.hard_timeout or LEASE, LEASE)
+        # Longer than the lease of one who died: then the next one has it, not all at once.
+        give_up = engine.clock.now() + 2 * length
         pause = FIRST_POLL
         while True:
             mine = await engine.command(

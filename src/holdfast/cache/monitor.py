@@ -19,7 +19,7 @@ from holdfast.cache.events import CacheReplayed
 from holdfast.cache.journal import Intent
 from holdfast.cache.lifeline import Move, Side, TierState
 from holdfast.cache.port import NodeSnapshot, SharedTier, TierError, Trouble
-from holdfast.cache.writing import Writer
+from holdfast.cache.writing import Writer, lasting
 
 _log = logging.getLogger("holdfast")
 
@@ -191,6 +191,8 @@ class Monitor:
         writes = self._engine.lifeline.writes
         try:
             error = await self._tell(writes)
+            if error is not None:
+                error = lasting(error)
         except BaseException:
             writes.give_up(permit)
             raise

@@ -261,6 +261,8 @@ class Namespace:
             CacheUnavailableError: `require_redis`, and Redis did not confirm it. An older value
                 will not be served; the new one is not queued.
         """
+        if require_redis:
+            self._must_have_redis("set")
         full = self._space.keys.full(key)
         memory = self._memory(fallback_to_memory) and not require_redis
 
@@ -286,6 +288,8 @@ class Namespace:
         """Write all of these; what became of each. If one cannot be encoded, none is written."""
         if not isinstance(values, Mapping):
             raise refuse("values", _kind(values), "a mapping from keys to values")
+        if require_redis:
+            self._must_have_redis("set_many")
         full = self._space.keys.full
         fulls = [full(key) for key in values]
         memory = self._memory(fallback_to_memory) and not require_redis
@@ -309,6 +313,8 @@ class Namespace:
             CacheKeyError: the key cannot be used.
             CacheUnavailableError: `require_redis`, and Redis did not confirm it. It stays queued.
         """
+        if require_redis:
+            self._must_have_redis("delete")
         full = self._space.keys.full(key)
         writer = self._inside.writer
 
@@ -324,6 +330,8 @@ class Namespace:
         self, keys: Iterable[str], *, require_redis: bool = False
     ) -> dict[str, WriteStatus]:
         """Delete the values of all these keys; what became of each."""
+        if require_redis:
+            self._must_have_redis("delete_many")
         wanted = _several(keys)
         full = self._space.keys.full
         fulls = [full(key) for key in wanted]
@@ -366,6 +374,8 @@ class Namespace:
         Raises:
             CacheUnavailableError: `require_redis`, and Redis did not confirm it. It stays queued.
         """
+        if require_redis:
+            self._must_have_redis("clear")
         status = await self._here(lambda: self._inside.writer.clear(self._space))
         if require_redis:
             self._insist("clear", [status])
@@ -411,15 +421,14 @@ class Namespace:
         `loader` takes no arguments and returns the value, or something to await for it; None means
         that there is no such thing, and is remembered for `absent_ttl`. However many ask, it runs
         once per process, and with Redis mostly once altogether. It goes on if its callers are
-        cancelled. Once it has given a value that is what callers get, whatever the cache can do
-        with it.
+        cancelled. The value that it gives is what callers get, also if it is too large to be kept.
 
         A stale value, where `stale_ttl` has one kept, is given when the loader fails with an error
         that is not permanent, or takes longer than `soft_timeout`. Use `lookup_or_set` to be told.
 
         Raises:
-            CacheKeyError, CacheEncodeError, PayloadTooLargeError, ConfigurationError: the key, the
-                loaded value or an option cannot be used.
+            CacheKeyError, CacheEncodeError, ConfigurationError: the key, the type of the loaded
+                value or an option cannot be used.
             CallTimeoutError: the loader took longer than `hard_timeout`, and nothing is stale.
             DeadlineExceededError: the ambient deadline came first, and nothing is stale.
             Exception: whatever the loader raised.
@@ -538,8 +547,8 @@ class Namespace:
             type: as what results are decoded. Default: the function's annotation.
             options: those of `get_or_set`.
 
-        The function gets an attribute ``cache`` with ``key(*args)`` and ``await
-        invalidate(*args)``. Results of None are remembered for `absent_ttl` only.
+        The function gets an attribute ``cache`` with ``key(*args)``, ``invalidate(*args)``, to be
+        awaited, and ``invalidate_sync(*args)``. A result of None is remembered for `absent_ttl`.
 
         Raises:
             ConfigurationError: `key` names what is no parameter, or an option is out of its range.
@@ -575,12 +584,15 @@ class Namespace:
     def _insist(self, operation: str, statuses: list[WriteStatus]) -> None:
         """Raise unless Redis has confirmed all of it."""
         lifeline = self._engine.lifeline
-        if lifeline.state is TierState.NONE:
-            raise CacheUnavailableError(operation, "no Redis is configured")
         if any(status is not WriteStatus.APPLIED for status in statuses):
             raise CacheUnavailableError(
                 operation, lifeline.reason or "it was not confirmed in time"
             )
+
+    def _must_have_redis(self, operation: str) -> None:
+        """Raise if there is no Redis at all, before anything is changed."""
+        if self._engine.lifeline.state is TierState.NONE:
+            raise CacheUnavailableError(operation, "no Redis is configured")
 
     async def _here(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Run `work` on the cache's loop."""

@@ -239,6 +239,12 @@ class Writer:
 
     async def _run(self, writes: list[Write]) -> Sequence[int]:
         """One command for all these writes, and a second one for those that came too late."""
+        try:
+            return await self._send(writes)
+        except TierError as error:
+            raise lasting(error) from None
+
+    async def _send(self, writes: list[Write]) -> Sequence[int]:
         engine = self._engine
         tier = engine.tier
         assert tier is not None
@@ -276,9 +282,6 @@ class Writer:
         """A command is over; also if nobody waits for it any more."""
         if isinstance(answers, TierError):
             self._engine.alert()
-            if answers.trouble is Trouble.REFUSED:
-                # Nothing a repetition would change: the server will never take this one.
-                return [self._refused(write) for write in writes]
             return [self._owe(write) for write in writes]
         for write, answer in zip(writes, answers, strict=True):
             write.space.tally.applied += 1
@@ -328,11 +331,6 @@ class Writer:
         write.space.tally.failed += 1
         return WriteStatus.FAILED
 
-    def _refused(self, write: Write) -> WriteStatus:
-        self._engine.memory.drop(write.full, write.entry.version)
-        write.space.tally.failed += 1
-        return WriteStatus.FAILED
-
     def _replayed(self, intent: Intent) -> Write:
         """The write for what is owed: a value whose time is over is owed as a deletion."""
         engine = self._engine
@@ -341,6 +339,13 @@ class Writer:
             entry = tombstone(entry.version, entry.expires)
         space = engine.space(intent.namespace)
         return Write(space, intent.key, entry, NO_ERA, direct=False, memory=True)
+
+
+def lasting(error: TierError) -> TierError:
+    """What a refused write comes to: there is nothing special about it, so none would be taken."""
+    if error.trouble is not Trouble.REFUSED:
+        return error
+    return TierError(Trouble.CONFIGURATION, error.reason)
 
 
 def _with_version(entry: Entry, version: int) -> Entry:
