@@ -18,6 +18,7 @@ from holdfast import (
     CircuitBreaker,
     ConfigurationError,
     Fallback,
+    FallbackStep,
     Keyed,
     Pipeline,
     Resilience,
@@ -28,7 +29,7 @@ from holdfast import (
     Timeout,
 )
 from holdfast.cache.port import TierError, Trouble
-from holdfast.degradation import MemoryLastGood, degradation_scope
+from holdfast.degradation import EssentialPartFailedError, MemoryLastGood, degradation_scope
 from holdfast.events import EVENTS, CallRejected, Event, EventHub
 from holdfast.policies.base import Inner, Policy, Reject
 from holdfast.resilience import MOST_NAMES
@@ -416,7 +417,7 @@ def test_last_good_responses_are_kept_in_the_cache_and_typed() -> None:
             assert (served.value, served.level, served.degraded) == (User(7), "cached", True)
             assert served.age == pytest.approx(1.0, abs=0.1)
             component = resilience.health.snapshot().component("users")
-            assert (component.traffic.calls, component.traffic.failures) == (2, 1)
+            assert (component.traffic.calls, component.traffic.failures) == (2, 0)
             assert component.traffic.fallback_rate == 0.5
 
     clock = VirtualClock()
@@ -461,3 +462,30 @@ def test_the_health_monitor_hears_of_the_calls_of_the_retry_service() -> None:
         resilience.retry.execute_with_circuit_breaker_sync(fail, "geo")
     traffic = resilience.health.snapshot().component("geo").traffic
     assert (traffic.calls, traffic.failures, traffic.p50) == (4, 1, 0.0)
+
+
+def test_the_health_monitor_hears_how_callers_were_served() -> None:
+    async def full() -> int:
+        return 1
+
+    async def broken() -> int:
+        raise ConnectionResetError
+
+    async def main() -> None:
+        async with Resilience() as resilience:
+            degradation = resilience.degradation
+            basic = FallbackStep("basic", value=0)
+            await degradation.execute_with_fallback_chain("one", [FallbackStep("a", broken), basic])
+            with pytest.raises(holdfast.AllFallbacksFailedError):
+                await degradation.execute_with_fallback_chain("one", [FallbackStep("a", broken)])
+            await degradation.compose("two", essential={"a": full}, optional={"b": broken})
+            with pytest.raises(EssentialPartFailedError):
+                await degradation.compose("two", essential={"a": broken})
+            health = resilience.health.snapshot()
+            for name in ("one", "two"):
+                traffic = health.component(name).traffic
+                assert (traffic.calls, traffic.failures, traffic.fallbacks) == (2, 1, 1)
+
+    clock = VirtualClock()
+    with clock:
+        clock.run(main())

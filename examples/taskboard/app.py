@@ -1,8 +1,8 @@
 """The task board: users and their tasks.
 
-Every answer needs the name of a user, which another service knows. How it is asked is set by
-``TASKBOARD_VARIANT``; the difference is in `users`, and nowhere else. Start it with
-``uvicorn --factory taskboard.app:create``.
+Every answer needs the name of a user, which another service knows. ``TASKBOARD_VARIANT`` says how
+it is asked: the difference is in `users`, or, if ``REDIS_URL`` says where users are kept, in
+`caching`; and nowhere else. Start it with ``uvicorn --factory taskboard.app:create``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from .store import Task, TaskStore
 from .user_service import USERS
-from .users import VARIANTS, User
+from .users import VARIANTS, FindUser, User, bare
 
 
 class NewTask(BaseModel):
@@ -32,15 +32,23 @@ def create() -> FastAPI:
     user_service_url = os.environ.get("TASKBOARD_USER_SERVICE", "http://127.0.0.1:8001")
     database = os.environ.get("TASKBOARD_DATABASE", "taskboard.sqlite")
     variant = os.environ.get("TASKBOARD_VARIANT", "holdfast")
+    redis_url = os.environ.get("REDIS_URL")
 
     http = httpx.AsyncClient(base_url=user_service_url)
-    find_user = VARIANTS[variant](http)
+    find_user: FindUser = VARIANTS[variant](http)
     tasks = TaskStore(database, USERS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        nonlocal find_user
         async with http:
-            yield
+            if redis_url:
+                from . import caching
+
+                async with caching.VARIANTS[variant](bare(http), redis_url) as find_user:
+                    yield
+            else:
+                yield
         tasks.close()
 
     app = FastAPI(title=f"Task board ({variant})", lifespan=lifespan)
@@ -76,6 +84,13 @@ def create() -> FastAPI:
     async def unreachable(request: Request, error: httpx.HTTPError) -> JSONResponse:
         return JSONResponse({"detail": "the user service does not answer"}, 503)
 
+    if redis_url:
+        from redis.exceptions import RedisError
+
+        @app.exception_handler(RedisError)
+        async def cache_trouble(request: Request, error: RedisError) -> JSONResponse:
+            return JSONResponse({"detail": "the cache does not answer"}, 503)
+
     return app
 
 
@@ -85,4 +100,6 @@ def shown(user: User, *tasks: Task) -> dict[str, Any]:
         "user": {"id": user.id, "name": user.name},
         "tasks": [{"id": task.id, "title": task.title} for task in tasks],
         "degraded": user.degraded,
+        "stale": user.stale,
+        "source": user.source,
     }

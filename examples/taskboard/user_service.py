@@ -1,7 +1,8 @@
 """The service that knows the users: a process of its own, as in production.
 
 As in production, too, its capacity is limited and it works off what it was asked in order, whether
-the one who asked still waits or not. It does 40 requests a second; the demo needs 15.
+the one who asked still waits or not. It does 30 requests a second. The demo needs 15 without a
+cache, and with one sends 45, most of which the cache answers.
 
 Start it with ``uvicorn --factory taskboard.user_service:create``.
 """
@@ -14,20 +15,20 @@ from fastapi import FastAPI, HTTPException
 
 NAMES = ("Ada", "Alan", "Barbara", "Dennis", "Donald", "Edsger", "Frances", "Grace", "John", "Ken")
 USERS = 40
-AT_A_TIME, TAKES = 2, 0.05
+CAPACITY = 30
 
 
 def create() -> FastAPI:
     app = FastAPI(title="User service")
-    capacity = asyncio.Semaphore(AT_A_TIME)
+    turn = asyncio.Lock()
     seen = 0
 
     @app.get("/users/{user_id}")
     async def user(user_id: int) -> dict[str, object]:
         nonlocal seen
         seen += 1
-        async with capacity:
-            await asyncio.sleep(TAKES)
+        async with turn:
+            await asyncio.sleep(1 / CAPACITY)
         if not 1 <= user_id <= USERS:
             raise HTTPException(404, f"there is no user {user_id}")
         return {"id": user_id, "name": f"{NAMES[user_id % len(NAMES)]} {user_id}"}

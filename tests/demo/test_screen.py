@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from holdfast.cli.demo.figures import Answer, Kind, Record
-from holdfast.cli.demo.schedule import standard
+from holdfast.cli.demo.calls import CALLS
+from holdfast.cli.demo.figures import Answer, Kind, Reading, Record
+from holdfast.cli.demo.floor import Floor
+from holdfast.cli.demo.floors import FLOORS
 from holdfast.cli.demo.screen import (
     CELLS,
     DEGRADED,
@@ -27,9 +29,8 @@ from holdfast.cli.demo.screen import (
     ruler,
     strip,
 )
-from holdfast.cli.demo.site import VARIANTS
 
-from .records import steady
+from .printing import shown
 
 
 def some(full: int = 0, late: int = 0, degraded: int = 0, errors: int = 0) -> list[Answer]:
@@ -72,10 +73,12 @@ def test_an_answer_due_at_the_very_end_has_a_cell() -> None:
     assert list(strip([Answer(40.0, 0.1, Kind.ERROR)], 40, 41))[-1] == ERROR
 
 
-def test_the_ruler_names_each_phase_where_its_cells_begin() -> None:
-    line = ruler(standard(40))
+@pytest.mark.parametrize("floor", FLOORS.values())
+def test_the_ruler_names_each_phase_where_its_cells_begin(floor: Floor) -> None:
+    schedule = floor.schedule(40)
+    line = ruler(schedule)
     assert len(line) <= CELLS
-    for start, phase in standard(40).starts():
+    for start, phase in schedule.starts():
         assert line.index(f"│{phase.name}") == round(CELLS * start / 40)
 
 
@@ -89,17 +92,17 @@ def test_the_ruler_names_each_phase_where_its_cells_begin() -> None:
     ],
 )
 def test_the_headline_says_where_we_are(now: float, text: str) -> None:
-    assert text in str(headline(standard(40), 20.0, now))
+    assert text in str(headline(CALLS, CALLS.schedule(40), 20.0, now))
 
 
 def test_without_a_terminal_there_is_one_line_per_phase_and_a_last_picture() -> None:
     console = Console(file=io.StringIO(), width=80)
-    with plain_screen(console, standard(40), []) as show:
+    with plain_screen(console, CALLS, CALLS.schedule(40), []) as show:
         for now in (-0.2, 0.0, 0.3, 6.1, 6.4, 41.0):
             show(now)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert [text.count(phase.about) for phase in standard(40).phases] == [2, 1, 1, 1, 1]
+    assert [text.count(phase.about) for phase in CALLS.schedule(40).phases] == [2, 1, 1, 1, 1]
     assert "declared degraded" in text
 
 
@@ -115,29 +118,41 @@ def test_json_has_standard_output_for_itself(
     assert captured.err == ("chat\n" if as_json else "")
 
 
+@pytest.mark.parametrize("floor", FLOORS.values())
 @pytest.mark.parametrize("now", [-0.5, 0.0, 0.1, 20.0, 43.0, math.inf])
-def test_the_live_picture_fits_a_terminal_of_80_columns(now: float) -> None:
+def test_the_live_picture_fits_a_terminal_of_80_columns(floor: Floor, now: float) -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    schedule = standard(40)
-    sites: list[Any] = [
-        SimpleNamespace(variant=name, record=steady(schedule, during=Kind.ERROR))
-        for name in VARIANTS
-    ]
-    with live_screen(console, schedule, 15.0, sites) as show:
+    schedule = floor.schedule(40)
+    record = Record(
+        [Answer(tick / 60, 0.5, Kind.FULL, "redis") for tick in range(60 * 40)],
+        [Reading(tick / 2, 60 * tick) for tick in range(80)],
+    )
+    sites: list[Any] = [SimpleNamespace(variant=name, record=record) for name in floor.variants]
+    with live_screen(console, floor, schedule, 120.0, sites) as show:
         show(now)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert "…" not in text
-    for name in VARIANTS.values():
+    for name in floor.variants.values():
         assert name in text
-    assert ("load on user service" in text) is (now < 40)
+    assert ("service load" in text) is (now < 40)
+    first = [line for line in text.splitlines() if "120 requests per second" in line]
+    assert floor.about in first[0]
+
+
+def test_the_live_table_of_the_cache_tells_who_answered() -> None:
+    answers = [Answer(4, 0.1, Kind.FULL, "redis") for _ in range(3)]
+    answers += [Answer(4, 0.1, Kind.DEGRADED, "memory"), Answer(4, 0.1, Kind.ERROR)]
+    site: Any = SimpleNamespace(variant="holdfast", record=Record(answers, []))
+    row = next(
+        line for line in shown(recent(FLOORS["cache"], [site], 5.0)).splitlines() if "Hold" in line
+    )
+    assert row.split()[1:] == ["2/s", "80.0", "%", "0.10", "s", "60", "%", "20", "%", "0/s"]
 
 
 def test_nothing_came_is_not_the_same_as_nothing_usable() -> None:
     site: Any = SimpleNamespace(variant="bare", record=Record(some(errors=1), []))
-    console = Console(file=io.StringIO(), width=80)
-    console.print(recent([site], 5.0), recent([site], 20.0))
-    assert isinstance(console.file, io.StringIO)
-    rows = [line for line in console.file.getvalue().splitlines() if "bare call" in line]
+    text = shown(recent(CALLS, [site], 5.0), recent(CALLS, [site], 20.0))
+    rows = [line for line in text.splitlines() if "bare call" in line]
     assert ["0.0 %" in row for row in rows] == [True, False]
     assert ["–" in row for row in rows] == [False, True]

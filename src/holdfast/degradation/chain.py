@@ -43,7 +43,7 @@ class Watcher(Protocol):
         *,
         fallback: bool = False,
     ) -> None:
-        """A call of the chain took so long. `error` is why its first step did not answer."""
+        """A call took so long. `error` is why there was no answer; None if there was one."""
         ...
 
 
@@ -187,7 +187,9 @@ class FallbackChain:
         if level is not Level.PRIMARY:
             scope.note(level, age, self.name)
         served = Served(value, level, step.name, age, causes)
-        self._tell(plan, started, fallback=served.degraded)
+        if self._watcher is not None:
+            # Whoever is served by a fallback is served: what failed has a component of its own.
+            self._tell(started, None, fallback=level is not Level.PRIMARY)
         tally = self._tally
         if tally is None:
             return served
@@ -195,17 +197,17 @@ class FallbackChain:
             tally.served(served, (step.name,), plan.causes)
         return served
 
-    def _tell(self, plan: ChainPlan, started: float, *, fallback: bool) -> None:
+    def _tell(self, started: float, error: Exception | None, *, fallback: bool) -> None:
         if self._watcher is not None:
-            error = plan.causes[0].error if plan.causes else None
             seconds = self._clock.now() - started
             self._watcher.ended(self.name, seconds, error, fallback=fallback)
 
     def _give_up(self, plan: ChainPlan, started: float) -> AllFallbacksFailedError:
         if self._tally is not None:
             self._tally.failed(plan.causes)
-        self._tell(plan, started, fallback=False)
-        return AllFallbacksFailedError(self.name, plan.causes)
+        failure = AllFallbacksFailedError(self.name, plan.causes)
+        self._tell(started, failure, fallback=False)
+        return failure
 
 
 def _start(

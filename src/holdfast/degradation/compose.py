@@ -64,6 +64,7 @@ class Composition:
         try:
             await self._ask_all()
             if self._failed:
+                scope.clear()  # nobody is served what the other parts were
                 self._tally.failed(self._failed)
                 raise EssentialPartFailedError(self._name, self._failed)
             return self._composed(scope)

@@ -31,21 +31,22 @@ class ChainPlan:
         causes: why the steps before did not answer.
     """
 
-    __slots__ = ("_at", "_left", "_steps", "causes", "level", "limit")
+    __slots__ = ("_at", "_steps", "causes", "level", "limit")
+
+    level: Level
+    limit: float | None
 
     def __init__(self, steps: tuple[FallbackStep[Any], ...]) -> None:
         self._steps = steps
-        self._left = iter(steps)
         self._at = -1
         self.causes: list[Cause] = []
-        self.level = Level.PRIMARY
-        self.limit: float | None = None
 
     def next(self, now: float, deadline: float | None) -> FallbackStep[Any] | None:
         """The step to ask now; None when there is no more. `deadline` is a moment, as `now`."""
-        for step in self._left:
-            self._at += 1
-            self.limit = step.timeout
+        steps, at = self._steps, self._at
+        while (at := at + 1) < len(steps):
+            step = steps[at]
+            self._at, self.limit = at, step.timeout
             if deadline is not None and not step.static:
                 left = deadline - now
                 if left <= 0 or left < step.needs:
@@ -58,7 +59,7 @@ class ChainPlan:
             if step.level is not None:
                 self.level = step.level
             else:
-                self.level = Level.STATIC if step.static else LADDER[min(self._at, _LAST)]
+                self.level = Level.STATIC if step.static else LADDER[min(at, _LAST)]
             return step
         return None
 

@@ -23,7 +23,7 @@ from holdfast.degradation.annotations import check_static, returned_type
 from holdfast.degradation.brownout import BrownoutOptions
 from holdfast.degradation.chain import FallbackChain, Steps, Watcher
 from holdfast.degradation.compose import Composition, Part
-from holdfast.degradation.errors import NothingKeptError
+from holdfast.degradation.errors import EssentialPartFailedError, NothingKeptError
 from holdfast.degradation.features import Feature, Features, FeaturesSnapshot
 from holdfast.degradation.last_good import (
     READ_LIMIT,
@@ -96,6 +96,8 @@ class GracefulDegradation:
         self._store = MemoryLastGood(clock=self._clock) if last_good is None else last_good
         self._refresher = Refresher(self._store, self._clock, self._events)
         self._tallies: Registry[ChainTally] = Registry("chain", count("max_names", max_names))
+        self._known: dict[str, tuple[Sequence[FallbackStep[Any]], FallbackChain]] = {}
+        # Of each name the last tuple of steps; so there are no more of them than names.
         self.features: Final = Features(brownout, clock=self._clock, events=self._events)
 
     def feature(self, name: str) -> Feature:
@@ -109,16 +111,19 @@ class GracefulDegradation:
     ) -> Coroutine[Any, Any, Served[T]]:
         """The answer of the first step that gives one, highest priority first.
 
+        Steps that are made once are best kept in a tuple: the one that a name was last called with
+        is kept, and not checked again.
+
         Raises:
             AllFallbacksFailedError: no step gave an answer; it holds every cause.
         """
-        return self._chain(name, in_order(steps)).serve()
+        return self._given(name, steps).serve()
 
     def execute_with_fallback_chain_sync(
         self, name: str, steps: Sequence[FallbackStep[T]]
     ) -> Served[T]:
         """The sync twin of `execute_with_fallback_chain`."""
-        return self._chain(name, in_order(steps)).serve_sync()
+        return self._given(name, steps).serve_sync()
 
     def with_fallbacks(
         self, name: str, *steps: FallbackStep[Any]
@@ -243,8 +248,17 @@ class GracefulDegradation:
             name, essential or {}, optional or {}, self._tally(name), self._clock, self._events
         )
         limit = nullcontext() if deadline is None else finish_within(deadline, clock=self._clock)
-        with limit:
-            return await parts.serve()
+        started, watcher = self._clock.now(), self._watcher
+        try:
+            with limit:
+                composed = await parts.serve()
+        except EssentialPartFailedError as error:
+            if watcher is not None:
+                watcher.ended(name, self._clock.now() - started, error)
+            raise
+        if watcher is not None:
+            watcher.ended(name, self._clock.now() - started, None, fallback=composed.degraded)
+        return composed
 
     # -- looking in, and the end ---------------------------------------------------------------
 
@@ -275,6 +289,15 @@ class GracefulDegradation:
 
     def _tally(self, name: str) -> ChainTally:
         return self._tallies.get(name, None, lambda: ChainTally(name, self._clock, self._events))
+
+    def _given(self, name: str, steps: Sequence[FallbackStep[Any]]) -> FallbackChain:
+        """The chain of these steps. A tuple and its steps cannot change, so it is checked once."""
+        if steps.__class__ is not tuple or name.__class__ is not str:
+            return self._chain(name, in_order(steps))
+        known = self._known.get(name)
+        if known is None or known[0] is not steps:
+            known = self._known[name] = (steps, self._chain(name, in_order(steps)))
+        return known[1]
 
     def _chain(self, name: str, steps: Steps) -> FallbackChain:
         tally, watcher = self._tally(name), self._watcher

@@ -184,22 +184,20 @@ def in_order(
     chain = tuple(steps) if first is None else (first, *steps)
     if not 1 <= len(chain) <= MOST_STEPS:
         raise ConfigurationError(f"steps must be 1 to {MOST_STEPS} FallbackSteps, not {len(chain)}")
-    names: set[str] = set()
     before: float = math.inf
     in_place, any_static = True, False
     for step in chain:
-        if not isinstance(step, FallbackStep):
+        if step.__class__ is not FallbackStep and not isinstance(step, FallbackStep):
             raise ConfigurationError(
                 f"steps must be FallbackSteps, not a {type(step).__qualname__}"
             )
-        names.add(step.name)
         if step.priority > before:
             in_place = False
         elif step is not first:
             before = step.priority
         if step.static:
             any_static = True
-    if len(names) < len(chain):
+    if len({step.name for step in chain}) < len(chain):
         every = [step.name for step in chain]
         twice = next(name for name in every if every.count(name) > 1)
         raise ConfigurationError(

@@ -8,6 +8,7 @@ seconds past, so that a dependency that fails every other call is one long perio
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import RLock
@@ -160,8 +161,8 @@ class ChainTally:
         plain = self._plain[:]
         del self._plain[: len(plain)]
         self._levels[Level.PRIMARY] += len(plain)
-        for step in plain:
-            self._step(step)[0] += 1
+        for step, times in Counter(plain).items():
+            self._step(step)[0] += times
 
     def _step(self, name: str) -> list[int]:
         counts = self._steps.get(name)

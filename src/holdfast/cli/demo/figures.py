@@ -1,8 +1,9 @@
-"""What was measured, and the figures made of it.
+"""What was measured, and the arithmetic that all floors make their figures with.
 
-The load is open: requests are due at fixed times whether earlier ones were answered or not, as
-with users who do not know of each other. A latency counts from the time at which a request was
-due, so a stall shows in every request it delayed, not just in the one that hit it.
+The load is open: requests are sent at fixed times whether earlier ones were answered or not, as
+with users who do not know of each other. So a stall of a task board shows in every request that it
+delayed, not just in the one that hit it. A latency counts from the time at which a request was
+due, so waiting anywhere shows, be it here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ STEADY_FOR = 1.0
 STEADY_SHARE = 0.95
 """Recovered: for this many seconds, this share of the answers is full and prompt again."""
 
+PEAK_OVER = 1.0
+"""Seconds; the load of a moment is that of so long from it on."""
+PEAK_STEP = 0.1
+
 
 class Kind(Enum):
     """What a user got."""
@@ -30,11 +35,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request: when it was due, and what came of it how many seconds after that."""
+    """One request: when it was due, and what came of it how many seconds after it was sent.
+
+    `source` is who knew the answer, as far as that was said: ``"redis"``, ``"memory"``, ``"user
+    service"``; `stale` is whether it said that it was past its time.
+    """
 
     due: float
     latency: float
     kind: Kind
+    source: str = ""
+    stale: bool = False
 
     @property
     def well(self) -> bool:
@@ -52,64 +63,30 @@ class Reading:
 
 @dataclass(slots=True)
 class Record:
-    """All that is known of one variant; it grows while the demo runs."""
+    """All that is known of one variant; it grows while the demo runs.
+
+    `late` is by how many seconds a request was sent later than it was due, at most: time that this
+    machine took and no variant.
+    """
 
     answers: list[Answer] = field(default_factory=list[Answer])
     readings: list[Reading] = field(default_factory=list[Reading])
+    late: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One variant in figures: shares from 0 to 1, times in seconds, loads in requests per second.
-
-    `recovery` is None when the variant did not recover in the `watched` seconds after the outage.
-    """
-
-    requests: int
-    full: float
-    degraded: float
-    errors: float
-    p50: float
-    p99: float
-    load_healthy: float
-    load_outage: float
-    recovery: float | None
-    watched: float
-
-    @property
-    def usable(self) -> float:
-        """The share of answers that a user can work with."""
-        return self.full + self.degraded
-
-    @property
-    def load_factor(self) -> float:
-        """The load during the outage in relation to the healthy one."""
-        return self.load_outage / self.load_healthy if self.load_healthy else math.nan
-
-
-def figures(record: Record, outage: tuple[float, float], end: float) -> Figures:
-    """The figures of a run that lasted until `end`."""
-    begins, ends = outage
-    answers = record.answers
-    latencies = [answer.latency for answer in answers]
-    full, degraded, errors = (share(answers, kind) for kind in Kind)
-    return Figures(
-        requests=len(answers),
-        full=full,
-        degraded=degraded,
-        errors=errors,
-        p50=percentile(latencies, 0.50),
-        p99=percentile(latencies, 0.99),
-        load_healthy=load(record.readings, 0.0, begins),
-        load_outage=load(record.readings, begins, ends),
-        recovery=recovery(answers, ends, end),
-        watched=max(0.0, end - ends - STEADY_FOR),
-    )
+def between(answers: Iterable[Answer], begin: float, end: float) -> list[Answer]:
+    """Those that were due from one time until before another."""
+    return [answer for answer in answers if begin <= answer.due < end]
 
 
 def share(answers: Sequence[Answer], kind: Kind) -> float:
     """The share of the answers that are of a kind; 0 of none."""
     return sum(answer.kind is kind for answer in answers) / len(answers) if answers else 0.0
+
+
+def share_from(answers: Sequence[Answer], *sources: str) -> float:
+    """The share of the answers that one of these knew; 0 of none."""
+    return sum(a.source in sources for a in answers) / len(answers) if answers else 0.0
 
 
 def percentile(values: Iterable[float], rank: float) -> float:
@@ -121,6 +98,13 @@ def percentile(values: Iterable[float], rank: float) -> float:
 def load(readings: Sequence[Reading], begin: float, end: float) -> float:
     """Requests per second between two times, read off a counter that was read at other times."""
     return (_seen(readings, end) - _seen(readings, begin)) / (end - begin)
+
+
+def peak(readings: Sequence[Reading], begin: float, end: float) -> float:
+    """The highest load in any `PEAK_OVER` seconds of a stretch; of all of a shorter one."""
+    steps = max(0, math.floor((end - begin - PEAK_OVER) / PEAK_STEP))
+    moments = (begin + step * PEAK_STEP for step in range(steps + 1))
+    return max(load(readings, at, min(at + PEAK_OVER, end)) for at in moments)
 
 
 def _seen(readings: Sequence[Reading], at: float) -> float:

@@ -34,28 +34,34 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait_until_ready(self, path: str = "/health") -> None:
-        """Return once it gives a good answer to this request.
+    def wait_until_ready(self, *paths: str) -> None:
+        """Return once it has given a good answer to each of these requests.
 
         Raises:
             DemoError: it ended, or does not answer in time.
         """
         give_up = time.monotonic() + STARTS_WITHIN
-        while time.monotonic() < give_up:
-            if self.process.poll() is not None:
-                raise DemoError(
-                    f"the {self.name} ended with code {self.process.returncode}:"
-                    + self._last_words()
-                )
-            try:
-                if httpx.get(f"{self.url}{path}", timeout=1.0).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        raise DemoError(
-            f"the {self.name} does not answer after {STARTS_WITHIN:g} s:{self._last_words()}"
-        )
+        with httpx.Client(base_url=self.url, timeout=1.0) as http:
+            for path in paths:
+                while not self._answers(http, path):
+                    if self.process.poll() is not None:
+                        raise DemoError(
+                            f"the {self.name} ended with code {self.process.returncode}:"
+                            + self._last_words()
+                        )
+                    if time.monotonic() > give_up:
+                        raise DemoError(
+                            f"the {self.name} does not answer after {STARTS_WITHIN:g} s:"
+                            + self._last_words()
+                        )
+                    time.sleep(0.05)
+
+    @staticmethod
+    def _answers(http: httpx.Client, path: str) -> bool:
+        try:
+            return http.get(path).is_success
+        except httpx.TransportError:
+            return False
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]

@@ -1,56 +1,55 @@
-"""The result: as a table for people, as data for scripts."""
+"""The result of a floor: as tables for people, as data for scripts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING, TypeVar
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.cli.demo.figures import Figures
+from holdfast.cli.demo.figures import Record
 from holdfast.cli.demo.schedule import Schedule
-from holdfast.cli.demo.site import VARIANTS
 from holdfast.cli.demo.targets import JUDGED, Verdict
 
-FOOTNOTE = (
-    "All three ran at once, each with a user service of its own that does 40 requests\n"
-    "a second at most. The load is what that service saw, replies lost or not."
-)
+if TYPE_CHECKING:
+    from holdfast.cli.demo.floor import Floor
 
+BUSY = 0.1
+"""Seconds by which requests may be sent late before it is said."""
 
-def _recovered(figures: Figures) -> str:
-    if figures.recovery is None:
-        return f"> {figures.watched:.0f} s"
-    return "at once" if figures.recovery < 0.1 else seconds(figures.recovery)
+TITLE = 10
+"""Characters of a column's title before it goes on below."""
 
+F = TypeVar("F")
 
-ROWS: tuple[tuple[str, str, Callable[[Figures], str]], ...] = (
-    ("usable", "usable answers", lambda f: percent(f.usable)),
-    ("", "  full", lambda f: percent(f.full)),
-    ("", "  degraded, declared", lambda f: percent(f.degraded)),
-    ("", "errors", lambda f: percent(f.errors)),
-    ("", "time to answer, median", lambda f: seconds(f.p50)),
-    ("p99", "time to answer, p99", lambda f: seconds(f.p99)),
-    ("", "load on user service", lambda f: f"{f.load_healthy:.1f}/s"),
-    ("load", "  during the outage", lambda f: f"{f.load_outage:.1f}/s"),
-    ("", "  compared to before", lambda f: f"{f.load_factor:.2f} ×"),
-    ("recovery", "recovered after", _recovered),
-)
+Row = tuple[str, str, Callable[[F], str]]
 """The target that judges the row, its label, and the text of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a run showed."""
+class Run:
+    """A run that is over, and what was measured of each variant."""
 
     schedule: Schedule
     rate: float
     seed: int
-    variants: Mapping[str, Figures]
+    records: Mapping[str, Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run showed: the same as `tables` and as `variants`, which are plain data."""
+
+    run: Run
+    tables: tuple[RenderableType, ...]
+    footnote: str
+    variants: Mapping[str, Mapping[str, object]]
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -58,42 +57,42 @@ class Report:
         """Whether the protected variant met every target."""
         return all(verdict.met for verdict in self.verdicts)
 
-    def table(self) -> RenderableType:
-        """The variants side by side, with the targets of the protected one and a last word."""
-        verdicts = {verdict.target.name: verdict for verdict in self.verdicts}
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column(no_wrap=True)
-        for variant in self.variants:
-            style = "bold" if variant == JUDGED else ""
-            title = VARIANTS[variant].replace(" + ", " +\n")
-            table.add_column(title, justify="right", style=style, no_wrap=True)
-        table.add_column("target", no_wrap=True)
-        for name, label, cell in ROWS:
-            cells = (cell(figures) for figures in self.variants.values())
-            table.add_row(label, *cells, _verdict(verdicts.get(name)))
-        return Group(table, Text(FOOTNOTE, style="dim"), Text(), self._last_word())
+    @property
+    def late(self) -> float:
+        """By how many seconds requests were sent late, at most."""
+        return max((record.late for record in self.run.records.values()), default=0.0)
+
+    def shown(self) -> RenderableType:
+        """The tables with a last word."""
+        parts = [*self.tables, Text(self.footnote, style="dim"), Text(), self._last_word()]
+        if self.late > BUSY:
+            late = f"This machine was busy: requests went out up to {seconds(self.late)} late,"
+            rest = "\nand all of it is likely to have been slower for that."
+            parts.append(Text(late + rest, style="yellow"))
+        return Group(*parts)
 
     def as_data(self) -> dict[str, object]:
         """The same for scripts: plain data; what could not be measured is None."""
         return {
-            "seconds": round(self.schedule.seconds, 3),
-            "rate_per_second": self.rate,
-            "seed": self.seed,
+            "seconds": round(self.run.schedule.seconds, 3),
+            "rate_per_second": self.run.rate,
+            "seed": self.run.seed,
+            "sent_late_seconds": plain(self.late),
             "schedule": [
                 {
                     "phase": phase.name,
                     "from": round(start, 3),
                     "to": round(start + phase.seconds, 3),
                 }
-                for start, phase in self.schedule.starts()
+                for start, phase in self.run.schedule.starts()
             ],
-            "variants": {name: _figures(figures) for name, figures in self.variants.items()},
+            "variants": self.variants,
             "targets": [
                 {
                     "name": verdict.target.name,
                     "target": verdict.target.states,
-                    "value": _number(verdict.value),
-                    "bound": _number(verdict.bound),
+                    "value": plain(verdict.value),
+                    "bound": plain(verdict.bound),
                     "met": verdict.met,
                 }
                 for verdict in self.verdicts
@@ -108,6 +107,24 @@ class Report:
         return Text("Holdfast met all its targets.", style="bold green")
 
 
+def side_by_side(
+    floor: Floor, rows: Sequence[Row[F]], figures: Mapping[str, F], verdicts: Sequence[Verdict]
+) -> Table:
+    """The variants in columns, with the targets of the protected one."""
+    judged = {verdict.target.name: verdict for verdict in verdicts}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(no_wrap=True)
+    for variant in figures:
+        style = "bold" if variant == JUDGED else ""
+        title = fill(floor.variants[variant], TITLE)
+        table.add_column(title, justify="right", style=style, no_wrap=True)
+    table.add_column("target", no_wrap=True)
+    for name, label, cell in rows:
+        cells = (cell(one) for one in figures.values())
+        table.add_row(label, *cells, _verdict(judged.get(name)))
+    return table
+
+
 def percent(value: float) -> str:
     """A share, never rounded up to all."""
     return f"{math.floor(value * 1000) / 10:.1f} %"
@@ -120,29 +137,21 @@ def seconds(value: float) -> str:
     return f"{value * 1000:.0f} ms" if value < 0.0995 else f"{value:.2f} s"
 
 
+def recovered(after: float | None, watched: float) -> str:
+    """How long a recovery took; if none was seen, for how long it was `watched` for."""
+    if after is None:
+        return f"> {watched:.0f} s"
+    return "at once" if after < 0.1 else seconds(after)
+
+
+def plain(value: float | None) -> float | None:
+    """A number for JSON, which knows neither infinity nor "not a number"."""
+    return None if value is None or not math.isfinite(value) else round(value, 4)
+
+
 def _verdict(verdict: Verdict | None) -> Text:
     if verdict is None:
         return Text()
     if verdict.met:
         return Text(f"{verdict.target.states}  ✓ met", style="green")
     return Text(f"{verdict.target.states}  ✗ missed", style="bold red")
-
-
-def _figures(figures: Figures) -> dict[str, object]:
-    return {
-        "requests": figures.requests,
-        "usable": _number(figures.usable),
-        "full": _number(figures.full),
-        "degraded": _number(figures.degraded),
-        "errors": _number(figures.errors),
-        "p50_seconds": _number(figures.p50),
-        "p99_seconds": _number(figures.p99),
-        "load_healthy_per_second": _number(figures.load_healthy),
-        "load_outage_per_second": _number(figures.load_outage),
-        "load_factor": _number(figures.load_factor),
-        "recovery_seconds": _number(figures.recovery),
-    }
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)

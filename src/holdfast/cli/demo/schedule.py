@@ -1,31 +1,31 @@
-"""What breaks when.
-
-The faults are put on the replies, so that the user service sees each request that is made: its own
-counter then tells what load the callers put on it while it suffers.
-"""
+"""What happens when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from holdfast.testing import Latency, Reset, Timeout, Toxic
+from holdfast.testing import Toxic, ValkeyServer
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the demo: its length in seconds, and what befalls the replies meanwhile."""
+    """A stretch of the demo: its length in seconds, and what it begins with.
+
+    `toxic` befalls replies for as long as the phase lasts; `deed` is done once, at its beginning.
+    """
 
     name: str
     seconds: float
     about: str = ""
     toxic: Toxic | None = None
+    deed: Callable[[ValkeyServer], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Phases in a row: healthy ones, then those with a fault, then healthy ones again."""
+    """Phases in a row: the first one is healthy, and so is the last one after a while."""
 
     phases: tuple[Phase, ...]
 
@@ -33,12 +33,6 @@ class Schedule:
     def seconds(self) -> float:
         """How long all phases last."""
         return sum(phase.seconds for phase in self.phases)
-
-    @property
-    def outage(self) -> tuple[float, float]:
-        """When the first fault begins and the last one ends."""
-        faulty = [(start, phase) for start, phase in self.starts() if phase.toxic is not None]
-        return faulty[0][0], faulty[-1][0] + faulty[-1][1].seconds
 
     def starts(self) -> Iterator[tuple[float, Phase]]:
         """Each phase with the time at which it begins."""
@@ -49,15 +43,6 @@ class Schedule:
         """The phase at a time; the last one from its start on."""
         return [phase for start, phase in self.starts() if start <= max(0.0, now)][-1]
 
-
-def standard(seconds: float) -> Schedule:
-    """The demo's schedule, fitted into `seconds`."""
-    return Schedule(
-        (
-            Phase("healthy", 0.15 * seconds, "all is well"),
-            Phase("slow", 0.20 * seconds, "a reply takes 2 s", Latency(2.0, jitter=0.5)),
-            Phase("failing", 0.15 * seconds, "replies are cut off", Reset(after_bytes=1)),
-            Phase("dead", 0.20 * seconds, "no reply at all", Timeout()),
-            Phase("back", 0.30 * seconds, "all is well again"),
-        )
-    )
+    def of(self, name: str) -> tuple[float, float]:
+        """When the phase of this name begins and ends."""
+        return next((at, at + phase.seconds) for at, phase in self.starts() if phase.name == name)

@@ -18,13 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.cli.demo.figures import PROMPT, Answer, Kind, load, percentile, share
+from holdfast.cli.demo.floor import Floor
 from holdfast.cli.demo.report import percent, seconds
 from holdfast.cli.demo.schedule import Schedule
-from holdfast.cli.demo.site import VARIANTS, Site
+from holdfast.cli.demo.site import Site
 from holdfast.cli.demo.traffic import METER_EVERY
 
 CELLS = 54
-LABEL = 21
 RECENT = 3.0
 
 Show = Callable[[float], None]
@@ -58,22 +58,24 @@ def consoles(as_json: bool) -> tuple[Console, Console]:
 
 @contextmanager
 def live_screen(
-    console: Console, schedule: Schedule, rate: float, sites: Sequence[Site]
+    console: Console, floor: Floor, schedule: Schedule, rate: float, sites: Sequence[Site]
 ) -> Generator[Show]:
     """The picture, redrawn in place; the last one stays."""
     with Live(console=console, auto_refresh=False) as live:
 
         def show(now: float) -> None:
-            parts = [headline(schedule, rate, now), picture(schedule, sites, now)]
+            parts = [headline(floor, schedule, rate, now), picture(floor, schedule, sites, now)]
             if now < schedule.seconds:
-                parts.append(recent(sites, now))
+                parts.append(recent(floor, sites, now))
             live.update(Group(*parts), refresh=True)
 
         yield show
 
 
 @contextmanager
-def plain_screen(console: Console, schedule: Schedule, sites: Sequence[Site]) -> Generator[Show]:
+def plain_screen(
+    console: Console, floor: Floor, schedule: Schedule, sites: Sequence[Site]
+) -> Generator[Show]:
     """A line when a phase begins, and the picture when all is over."""
     coming = list(schedule.starts())
 
@@ -83,17 +85,17 @@ def plain_screen(console: Console, schedule: Schedule, sites: Sequence[Site]) ->
             console.print(f"{start:5.1f} s  {phase.name:8} {phase.about}")
 
     yield show
-    console.print(picture(schedule, sites, schedule.seconds))
+    console.print(picture(floor, schedule, sites, schedule.seconds))
 
 
-def headline(schedule: Schedule, rate: float, now: float) -> RenderableType:
+def headline(floor: Floor, schedule: Schedule, rate: float, now: float) -> RenderableType:
     """Where we are."""
     phase = schedule.at(now)
-    news = f"user service {phase.name}: {phase.about}"
+    news = f"{floor.suffers} {phase.name}: {phase.about}"
     if now > schedule.seconds:
         news = "waiting for the last answers" if now < math.inf else "all answers are in"
     return Text.assemble(
-        f"{rate:g} requests per second to each task board; every answer needs the user service\n",
+        f"{rate:g} requests per second to each task board; {floor.about}\n",
         (
             f"{min(max(now, 0.0), schedule.seconds):4.1f} s of {schedule.seconds:g} s   {news}",
             "bold",
@@ -101,13 +103,13 @@ def headline(schedule: Schedule, rate: float, now: float) -> RenderableType:
     )
 
 
-def picture(schedule: Schedule, sites: Sequence[Site], now: float) -> RenderableType:
+def picture(floor: Floor, schedule: Schedule, sites: Sequence[Site], now: float) -> RenderableType:
     """The strips, one above the other, and what the signs mean."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
     table.add_row("", Text(ruler(schedule), style="bold"))
     for site in sites:
         cells = strip(site.record.answers, schedule.seconds, now)
-        table.add_row(VARIANTS[site.variant], Text.assemble(*cells))
+        table.add_row(floor.variants[site.variant], Text.assemble(*cells))
     words = [part for sign, meaning in LEGEND for part in (sign, f" {meaning}   ")]
     return Group(Text(), table, Text.assemble(*words))
 
@@ -142,21 +144,23 @@ def cell(answers: Sequence[Answer]) -> Cell:
     return LATE if late >= NOTICEABLE * len(answers) else FULL
 
 
-def recent(sites: Sequence[Site], now: float) -> Table:
+def recent(floor: Floor, sites: Sequence[Site], now: float) -> Table:
     """The last seconds in figures: of the answers that came, and of the load."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"last {RECENT:g} s", min_width=LABEL)
-    for title in ("answers", "usable", "p99", "load on user service"):
-        table.add_column(title, justify="right", min_width=8)
+    table.add_column(f"last {RECENT:g} s", min_width=max(map(len, floor.variants.values())))
+    titles = (title for title, _ in floor.columns)
+    for title in ("answers", "usable", "p99", *titles, "service load"):
+        table.add_column(title, justify="right", min_width=6)
     since = max(0.0, now - RECENT)
     for site in sites:
         answers = [answer for answer in site.record.answers if answer.due + answer.latency > since]
         usable = 1 - share(answers, Kind.ERROR)
         table.add_row(
-            VARIANTS[site.variant],
+            floor.variants[site.variant],
             f"{len(answers) / RECENT:.0f}/s",
             percent(usable) if answers else "–",
             seconds(percentile((a.latency for a in answers), 0.99)) if answers else "–",
+            *(show(answers) if answers else "–" for _, show in floor.columns),
             f"{load(site.record.readings, since, max(now, since + METER_EVERY)):.0f}/s",
         )
     return table

@@ -1,4 +1,4 @@
-"""One variant of the task board with a user service of its own, and the fault proxy between them.
+"""One variant of the task board with a user service of its own, and what stands between them.
 
 Nothing is shared between variants, so that the load each puts on its user service can be told
 apart, and none of them suffers for another.
@@ -6,78 +6,78 @@ apart, and none of them suffers for another.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 from holdfast.cli.demo.figures import Record
-from holdfast.cli.demo.processes import DemoError, Server, server
-from holdfast.testing import FaultProxy, Toxic
-
-VARIANTS = {
-    "bare": "bare call",
-    "handmade": "timeout + 3 retries",
-    "holdfast": "Holdfast",
-}
-"""The variants of the task board, and what they are called on the screen."""
+from holdfast.cli.demo.processes import Server, server
+from holdfast.cli.demo.schedule import Phase
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running variant, and what is measured of it."""
+    """A running variant, and what is measured of it. `enter` has a phase begin there."""
 
     variant: str
     taskboard: Server
     user_service: Server
-    proxy: FaultProxy
+    enter: Callable[[Phase], None]
     record: Record = field(default_factory=Record)
 
-    def suffer(self, toxic: Toxic | None) -> None:
-        """Let this befall the replies of the user service, in place of what did before."""
-        if toxic is None:
-            self.proxy.clear()
-        else:
-            self.proxy.add("outage", toxic)
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where the parts of a site are put: a directory, and what ends them all."""
+
+    directory: Path
+    seed: int
+    stack: ExitStack
+
+    def user_service(self, variant: str) -> Server:
+        """Start the user service of a variant."""
+        return self.stack.enter_context(
+            server(f"user service of {variant}", "user_service", self.directory)
+        )
+
+    def taskboard(self, variant: str, environment: Mapping[str, str]) -> Server:
+        """Start the task board of a variant."""
+        settings = {
+            "TASKBOARD_VARIANT": variant,
+            "TASKBOARD_DATABASE": str(self.directory / f"{variant}.sqlite"),
+        }
+        return self.stack.enter_context(
+            server(f"task board of {variant}", "app", self.directory, settings | dict(environment))
+        )
+
+
+Build = Callable[[str, Ground], Site]
+"""Starts the site of a variant."""
 
 
 @contextmanager
-def running(variants: Sequence[str], seed: int) -> Generator[list[Site]]:
+def running(
+    build: Build, variants: Sequence[str], seed: int, warm: Sequence[str]
+) -> Generator[list[Site]]:
     """Sites for these variants, ready to serve; nothing of them is left after the block.
+
+    Each is asked for the paths in `warm` first.
 
     Raises:
         DemoError: one of them cannot be started.
     """
     with ExitStack() as stack:
         directory = stack.enter_context(TemporaryDirectory(prefix="holdfast-demo-"))
-        sites = [_start(variant, Path(directory), seed, stack) for variant in variants]
-        for site in sites:
-            site.user_service.wait_until_ready()
-            site.taskboard.wait_until_ready("/tasks/1")  # all the way, so that all of it is warm
+        ground = Ground(Path(directory), seed, stack)
+        sites = [build(variant, ground) for variant in variants]
+
+        def prepare(site: Site) -> None:
+            site.user_service.wait_until_ready("/health")
+            site.taskboard.wait_until_ready(*warm)  # all the way, so that all of it is warm
+
+        with ThreadPoolExecutor(len(sites)) as threads:
+            list(threads.map(prepare, sites))
         yield sites
-
-
-def _start(variant: str, directory: Path, seed: int, stack: ExitStack) -> Site:
-    users = stack.enter_context(server(f"user service of {variant}", "user_service", directory))
-    address = urlsplit(users.url)
-    try:
-        proxy = stack.enter_context(
-            FaultProxy((str(address.hostname), int(address.port or 0)), seed=seed)
-        )
-    except OSError as error:
-        raise DemoError(f"the fault proxy cannot listen: {error}") from error
-    board = stack.enter_context(
-        server(
-            f"task board of {variant}",
-            "app",
-            directory,
-            {
-                "TASKBOARD_VARIANT": variant,
-                "TASKBOARD_USER_SERVICE": proxy.url,
-                "TASKBOARD_DATABASE": str(directory / f"{variant}.sqlite"),
-            },
-        )
-    )
-    return Site(variant, board, users, proxy)

@@ -2,15 +2,18 @@
 
 The generator is open-loop: it sends at a fixed rate whatever becomes of the answers. Its own
 resources are bounded, by the number of requests under way and by the patience of a user; what goes
-beyond either is an error, as it would be for the user.
+beyond either is an error, as it would be for the user. It has to be cheaper than what it measures,
+however many answers are outstanding: each request has a connection of its own, without a pool.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -53,42 +56,65 @@ async def send_traffic(
     """Send `rate` requests per second for `seconds`, then wait for the last answers."""
     random = Random(seed)
     under_way: set[asyncio.Task[None]] = set()
-    async with httpx.AsyncClient(
-        base_url=site.taskboard.url,
-        timeout=PATIENCE,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=50),
-    ) as http:
-        for number in range(int(rate * seconds)):
-            due = number / rate + offset
-            await asyncio.sleep(due - clock())
-            request = wish(random)
-            if len(under_way) >= UNDER_WAY_AT_MOST:
-                site.record.answers.append(Answer(due, clock() - due, Kind.ERROR))
-                continue
-            task = asyncio.create_task(_ask(site, http, request, due, clock))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-        await asyncio.gather(*under_way)
+    for number in range(int(rate * seconds)):
+        due = number / rate + offset
+        await asyncio.sleep(due - clock())
+        site.record.late = max(site.record.late, clock() - due)
+        request = wish(random)
+        if len(under_way) >= UNDER_WAY_AT_MOST:
+            site.record.answers.append(Answer(due, 0.0, Kind.ERROR))
+            continue
+        task = asyncio.create_task(_ask(site, request, due, clock))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    await asyncio.gather(*under_way)
 
 
-async def _ask(
-    site: Site, http: httpx.AsyncClient, request: Request, due: float, clock: Clock
-) -> None:
+async def _ask(site: Site, request: Request, due: float, clock: Clock) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
-            response = await http.request(request.method, request.path, json=request.body)
-    except (httpx.HTTPError, TimeoutError):
-        kind = Kind.ERROR
-    else:
-        kind = kind_of(response)
-    site.record.answers.append(Answer(due, clock() - due, kind))
+            status, body = await _exchange(site.taskboard.url, request)
+        answer = answer_in(status, body, due, clock() - due)
+    except (OSError, TimeoutError, ValueError):
+        answer = Answer(due, clock() - due, Kind.ERROR)
+    site.record.answers.append(answer)
 
 
-def kind_of(response: httpx.Response) -> Kind:
-    """What the user got: anything that is neither full nor openly degraded is an error."""
-    if not response.is_success:
-        return Kind.ERROR
-    return Kind.DEGRADED if response.json()["degraded"] else Kind.FULL
+async def _exchange(url: str, request: Request) -> tuple[int, bytes]:
+    """Status and body of the response.
+
+    Raises:
+        OSError: the connection was refused or lost.
+        ValueError: there was no response, or half a one.
+    """
+    address = urlsplit(url)
+    body = b"" if request.body is None else json.dumps(request.body).encode()
+    head = (
+        f"{request.method} {request.path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(head.encode() + body)
+        response = await reader.read()  # to its end, as was asked for
+    finally:
+        writer.close()
+    _, _, status = response[:12].partition(b" ")
+    return int(status), response.partition(b"\r\n\r\n")[2]
+
+
+def answer_in(status: int, body: bytes, due: float, latency: float) -> Answer:
+    """What the user got: anything that is neither full nor openly degraded is an error.
+
+    Raises:
+        ValueError: the body is cut off.
+    """
+    if not 200 <= status < 300:
+        return Answer(due, latency, Kind.ERROR)
+    said = json.loads(body)
+    kind = Kind.DEGRADED if said["degraded"] else Kind.FULL
+    return Answer(due, latency, kind, said["source"], said["stale"])
 
 
 async def watch_load(site: Site, clock: Clock, *, seconds: float) -> None:
