@@ -7,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import breakers, footprint, report, retries, stacks
+from benchmarks import breakers, cache, degradation, footprint, report, retries, stacks
 from benchmarks.targets import judge
 
 SCENARIOS = {
     scenario.name: scenario
-    for module in (stacks, breakers, retries, footprint)
+    for module in (stacks, breakers, retries, footprint, cache, degradation)
     for scenario in module.SCENARIOS
 }
 ROUNDS = 15

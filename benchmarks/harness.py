@@ -62,7 +62,7 @@ class Scenario:
             samplers = {
                 name: _sampler(runner, self, name, protect) for name, protect in contenders.items()
             }
-            samples = _measured(samplers, rounds)
+            samples = measured(samplers, rounds)
         return Result(
             self.name, self.title, "µs", self.reference, samples, self.added, self.left_out
         )
@@ -72,7 +72,7 @@ def _unprotected(work: Any) -> Any:
     return work
 
 
-def _measured(samplers: Mapping[str, Sampler], rounds: int) -> dict[str, list[float]]:
+def measured(samplers: Mapping[str, Sampler], rounds: int) -> dict[str, list[float]]:
     """Microseconds per call, one sample of each contender in every round."""
     loops = {name: _calibrated(sample) for name, sample in samplers.items()}
     samples: dict[str, list[float]] = {name: [] for name in samplers}
@@ -140,7 +140,7 @@ def _trips(do: Any, call: Any, work: Any, rejection: Rejection) -> bool:
 
 
 def _sample(call: Any, rejection: Rejection, loops: int) -> float:
-    with _no_collector():
+    with no_collector():
         start = perf_counter()
         for value in range(loops):
             try:
@@ -151,7 +151,7 @@ def _sample(call: Any, rejection: Rejection, loops: int) -> float:
 
 
 async def _asample(call: Any, rejection: Rejection, loops: int) -> float:
-    with _no_collector():
+    with no_collector():
         start = perf_counter()
         for value in range(loops):
             try:
@@ -162,7 +162,7 @@ async def _asample(call: Any, rejection: Rejection, loops: int) -> float:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     gc.disable()
     try:
         yield

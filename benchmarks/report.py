@@ -13,13 +13,16 @@ from benchmarks.targets import Verdict
 LIBRARIES = (
     "holdfast",
     "aiobreaker",
+    "aiocache",
     "backoff",
+    "cashews",
     "circuitbreaker",
     "hyx",
     "interlock-cb",
     "nopanic",
     "pybreaker",
     "purgatory",
+    "redis",
     "stamina",
     "tenacity",
 )
@@ -52,7 +55,7 @@ def result_table(result: Result) -> str:
         if result.added:
             row.insert(1, "" if who == BARE else _figure(result.extra(who)))
         rows.append(row)
-    lines = [f"{result.name}: {result.title} ({result.unit})", *_aligned(rows)]
+    lines = [f"{result.name}: {result.title} ({result.unit})", *aligned(rows)]
     lines += [f"  not here: {who}: {why}" for who, why in result.left_out.items()]
     return "\n".join(lines)
 
@@ -62,7 +65,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> str:
     for verdict in verdicts:
         ours, limit = _figure(verdict.ours), f"{verdict.limit:g}"
         rows.append([verdict.what, ours, limit, verdict.unit, "met" if verdict.met else "MISSED"])
-    return "\n".join(["targets", *_aligned(rows, text=(0, 3, 4))])
+    return "\n".join(["targets", *aligned(rows, text=(0, 3, 4))])
 
 
 def as_data(results: Mapping[str, Result], verdicts: Iterable[Verdict], rounds: int) -> Any:
@@ -113,7 +116,7 @@ def _figure(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], text: Sequence[int] = (0,)) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], text: Sequence[int] = (0,)) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  "

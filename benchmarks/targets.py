@@ -41,6 +41,17 @@ TARGETS = (
     Target("open circuit", "open-circuit", 0.5, "holdfast acall", ours="holdfast try_acall"),
     Target("10,000 keyed pipelines", "memory", 30.0),
     Target("import holdfast", "import", 1.6, STANDARD_LIBRARY),
+    Target("cache hit in memory", "cache-memory", 0.3, "cashews"),
+    Target("50 gets at once: 4.5 x as fast", "cache-gets", 1 / 4.5, "redis-py"),
+    Target("50 gets at once: 7 x as fast", "cache-gets", 1 / 7, "cashews"),
+    Target("50 gets at once: 7 x as fast", "cache-gets", 1 / 7, "aiocache"),
+    Target("one get at a time", "cache-get", 1.2, "redis-py"),
+    Target("100 keys, decoded", "cache-get-many", 1.5, "redis-py"),
+    Target("1,000 gets at once", "cache-1000", 4.0),
+    Target("chain, decorated: added", "chain", 3.0, ours="decorated"),
+    Target("chain, steps made once: added", "chain", 3.0, ours="steps in a tuple"),
+    Target("an answer of a chain", "chain-memory", 120.0, ours="one answer"),
+    Target("left of an answer", "chain-memory", 2.0, ours="left of it"),
 )
 
 
