@@ -41,6 +41,15 @@ class TestAdding:
         assert await one.get("n") == await two.get("n") == 100
 
     @virtual
+    async def test_begins_anew_after_a_clearing_by_another_process(self, world: World) -> None:
+        (one, _), (two, _) = world.process(), world.process()
+        assert await two.incr("n", 3) == 3
+        await asyncio.sleep(1)
+        await one.clear()
+        assert await two.incr("n") == 1
+        assert await one.get("n") == 1
+
+    @virtual
     async def test_keeps_the_time_to_live_that_it_began_with(self, world: World) -> None:
         for cache in (world.memory(), world.process()[0]):
             await cache.incr("n", ttl=100)

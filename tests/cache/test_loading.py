@@ -191,6 +191,30 @@ class TestAmongProcesses:
         assert origin.asked == 1
 
     @virtual
+    async def test_one_that_ends_between_a_look_and_the_lease_is_not_repeated(
+        self, world: World
+    ) -> None:
+        (one, _), (two, network) = world.process(), world.process()
+        origin = Origin(world.clock)
+        lease = network.inner.lease
+
+        async def late(*details: Any) -> bool:
+            await one.get_or_set("k", origin)
+            return await lease(*details)
+
+        network.inner.lease = late  # type: ignore[method-assign]
+        assert await two.get_or_set("k", origin) == 1
+        assert origin.asked == 1
+        assert await network.inner.read(["holdfast::l:k:k"], []) == ([None], [])
+
+    @virtual
+    async def test_what_cannot_be_read_as_the_type_is_loaded_anew(self, world: World) -> None:
+        cache, _ = world.process()
+        await cache.set("k", "text")
+        assert await cache.get_or_set("k", lambda: 7, type=int) == 7
+        assert await cache.get("k", type=int) == 7
+
+    @virtual
     async def test_others_go_on_when_the_one_dies(self, world: World) -> None:
         (one, network), (two, _) = world.process(hard_timeout=2), world.process(hard_timeout=2)
         origin = Origin(world.clock)

@@ -29,8 +29,9 @@ class WriteStatus(StrEnum):
     """It is in Redis; without Redis, in memory."""
     QUEUED = "queued"
     """Redis did not confirm it. It holds in this process, and in Redis as soon as that answers
-    again, unless somebody writes something newer first. A value that waits for longer than a minute
-    is told only where something older stands, since it may have been deleted elsewhere."""
+    again, unless somebody writes something newer first. A value that has waited for longer than a
+    minute is told only where something older stands, since it may have been deleted elsewhere; and
+    none is told if Redis has lost its data meanwhile."""
     FAILED = "failed"
     """It will not be written. An older value under the key will not be served either."""
 

@@ -58,6 +58,13 @@ class Counting:
         if full in engine.journal.intents:
             # What is owed is older than this, and must not undo it later.
             raise CacheUnavailableError("incr", "an earlier write of this key is not confirmed yet")
+        # Another process may have cleared the namespace just now.
+        told = await engine.command(
+            engine.lifeline.reads, lambda: tier.read((), [space.keys.floor])
+        )
+        if isinstance(told, TierError):
+            raise CacheUnavailableError("incr", told.reason)
+        engine.floor_found(space, told.floors[0])
         header = header_of_counter(engine.next_version(), ends, ends)
         lives = None if ends == inf else ends - now
         dead_below = engine.trusted_from(space)

@@ -284,13 +284,18 @@ class Engine:
             return
         if floor is None and space.floor_kept:
             # It was there and nothing else removes it: Redis has lost its data.
-            space.floor_kept = False
-            space.refill_until = self.clock.now() + self.options.standin_ttl
-            _log.warning("cache %r: Redis has lost namespace %r", self.options.name, space.name)
-            self.emit(CacheDataLost, namespace=space.name)
+            self._lost(space)
         if not space.raising and self.lifeline.writing:
             space.raising = True
             self.spawn(self._raise(space))
+
+    def _lost(self, space: Space) -> None:
+        space.floor_kept = False
+        space.lost_until = self.clock.now() + self.options.standin_ttl
+        for intent in self.journal.lose(space.name):
+            self.memory.drop(intent.key, intent.entry.version)
+        _log.warning("cache %r: Redis has lost namespace %r", self.options.name, space.name)
+        self.emit(CacheDataLost, namespace=space.name)
 
     async def _raise(self, space: Space) -> None:
         """Give Redis the floor that it lacks."""
@@ -333,8 +338,10 @@ class Engine:
         """The latest version of the key that is remembered; 0 if none is."""
         return self._latest.get(full, 0)
 
-    def keep(self, space: Space, full: str, entry: Entry, era: int) -> None:
-        """Keep a copy in memory of what Redis has, or shall have.
+    def keep(
+        self, space: Space, full: str, entry: Entry, era: int, *, confirmed: bool = True
+    ) -> None:
+        """Keep a copy in memory of what Redis has or, not `confirmed`, shall have.
 
         `era` is that in which it was asked for or written; a later one makes it uncertain.
         """
@@ -348,7 +355,7 @@ class Engine:
             full,
             entry,
             era if era == self.era != NEVER else NO_ERA,
-            now + self.options.standin_ttl,
+            now + self.options.standin_ttl if confirmed else now,
             self.monotonic(entry.fresh_until),
             self.monotonic(entry.expires),
             now,

@@ -8,6 +8,9 @@ that something is owed:
 2. when there are too many keys, the namespace with most of them is owed as a whole: its *floor* is
    raised, which makes everything older in it count as deleted, and its intents are dropped.
 
+When Redis has lost its data, a value that is owed may be older than something that was lost with
+it. It is then owed as a deletion, too: missing is better than old.
+
 An intent is forgotten when nothing in Redis can be older any more: after the longest time to live
 that was ever written in its namespace. Floors are never forgotten; there is one per namespace.
 
@@ -144,6 +147,21 @@ class Journal:
             if intent.namespace == namespace and intent.entry.version <= version
         ]:
             self._drop(key)
+
+    def lose(self, namespace: str) -> list[Intent]:
+        """Redis has lost the namespace: owe its values as deletions. Gives what they were."""
+        lost = [
+            intent
+            for intent in self.intents.values()
+            if intent.namespace == namespace and not intent.deletes
+        ]
+        for intent in lost:
+            gone = tombstone(intent.entry.version, intent.entry.expires)
+            instead = Intent(namespace, intent.key, gone, intent.since, intent.forget_at)
+            self.bytes += instead.size - intent.size
+            self.intents[intent.key] = instead
+            self._demoted += 1
+        return lost
 
     def settle(self, key: str, version: int) -> None:
         """Redis has this version of the key, or a newer one."""

@@ -84,7 +84,7 @@ class Loaded:
 class Load:
     """One thing to load, as its first caller described it."""
 
-    __slots__ = ("full", "key", "loader", "options", "space", "spare")
+    __slots__ = ("full", "key", "known", "loader", "options", "space", "spare")
 
     def __init__(
         self,
@@ -93,6 +93,8 @@ class Load:
         full: str,
         loader: Loader,
         options: CacheOptions,
+        *,
+        known: int,
         spare: bool,
     ) -> None:
         self.space = space
@@ -100,6 +102,8 @@ class Load:
         self.full = full
         self.loader = loader
         self.options = options
+        self.known = known
+        """The version that is there, 0 for none; what is newer was loaded by somebody else."""
         self.spare = spare
         """Whether there is something to serve meanwhile, so that nobody need wait for a lease."""
 
@@ -257,17 +261,27 @@ class Loading:
                 engine.lifeline.writes, lambda: tier.lease(name, token, length)
             )
             if mine is not False:
-                return None
+                return await self._loaded_meanwhile(load, token) if mine is True else None
             if load.spare:
                 return Loaded(left_to_others=True)
             if engine.clock.now() >= give_up:
                 return None
             await engine.clock.asleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
-            seen = await self._reader.look(load.space, load.full)
+            seen = await self._reader.look(load.space, load.full, counted=False)
             if seen.status is Status.HIT:
                 load.space.tally.joined += 1
                 return Loaded(entry=seen.entry)
+
+    async def _loaded_meanwhile(self, load: Load, token: str) -> Loaded | None:
+        """What somebody else has loaded between our look and our lease; None if nobody has."""
+        seen = await self._reader.look(load.space, load.full, counted=False)
+        if seen.status is not Status.HIT or seen.entry is None or seen.degraded:
+            return None
+        if seen.entry.version <= load.known:
+            return None
+        self._give_back(load, token)
+        return Loaded(entry=seen.entry)
 
     def _give_back(self, load: Load, token: str) -> None:
         """Release the lease without waiting; failing that, once Redis answers again."""

@@ -18,7 +18,7 @@ from holdfast.cache.engine import Engine
 from holdfast.cache.events import CacheReplayed
 from holdfast.cache.journal import Intent
 from holdfast.cache.lifeline import Move, Side, TierState
-from holdfast.cache.port import NodeSnapshot, SharedTier, TierError, Trouble
+from holdfast.cache.port import Found, NodeSnapshot, SharedTier, TierError, Trouble
 from holdfast.cache.writing import Writer, lasting
 
 _log = logging.getLogger("holdfast")
@@ -204,6 +204,9 @@ class Monitor:
 
     async def _tell(self, writes: Side) -> TierError | None:
         engine, journal = self._engine, self._engine.journal
+        error = await self._look_at_floors()
+        if error is not None:
+            return error
         for name, version in list(journal.floors.items()):
             raised = await engine.raise_floor(engine.space(name), version)
             if isinstance(raised, TierError):
@@ -220,6 +223,23 @@ class Monitor:
             superseded += told[1]
         if applied or superseded:
             engine.emit(CacheReplayed, applied=applied, superseded=superseded)
+        return None
+
+    async def _look_at_floors(self) -> TierError | None:
+        """See whether Redis still has what it had, before it is told what is owed to it."""
+        engine = self._engine
+        tier, control = engine.tier, engine.control
+        assert tier is not None
+        assert control is not None
+        names = {intent.namespace for intent in list(engine.journal.intents.values())}
+        spaces = [space for space in map(engine.space, names) if space.floor_kept]
+        if spaces:
+            floors = [space.keys.floor for space in spaces]
+            found: Found | TierError = await control.ask(lambda: tier.read((), floors))
+            if isinstance(found, TierError):
+                return found
+            for space, floor in zip(spaces, found.floors, strict=True):
+                engine.floor_found(space, floor)
         return None
 
     async def last_words(self, seconds: float) -> int:

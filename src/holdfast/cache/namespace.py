@@ -479,29 +479,22 @@ class Namespace:
             if not self._inside.loading.refresh_early(seen, options):
                 return found
             self._space.tally.early += 1
-            if not linger:
-                self._inside.loading.join(Load(self._space, key, full, loader, options, spare=True))
-                return found
-        return await self._load(key, full, loader, options, found, type)
+        known = 0 if seen.entry is None else seen.entry.version
+        spare = found.status in _FOUND
+        load = Load(self._space, key, full, loader, options, known=known, spare=spare)
+        if found.status is Status.HIT and not linger:
+            self._inside.loading.join(load)
+            return found
+        return await self._load(load, found, type)
 
-    async def _load(
-        self,
-        key: str,
-        full: str,
-        loader: Loader,
-        options: CacheOptions,
-        found: Lookup[Any],
-        type: Any,
-    ) -> Lookup[Any]:
+    async def _load(self, load: Load, found: Lookup[Any], type: Any) -> Lookup[Any]:
         """Wait for a load, or make do with what was found, if that is something."""
         loading = self._inside.loading
-        spare = found if found.status in _FOUND else None
-        if spare is not None and loading.rests(full):
+        spare = found if load.spare else None
+        if spare is not None and loading.rests(load.full):
             return spare
-        future = loading.join(
-            Load(self._space, key, full, loader, options, spare=spare is not None)
-        )
-        patience = options.soft_timeout if spare is not None else None
+        future = loading.join(load)
+        patience = load.options.soft_timeout if spare is not None else None
         limit = LIMIT.get()
         if limit is not None:
             left = max(0.0, limit - self._engine.clock.now())
@@ -520,7 +513,7 @@ class Namespace:
             if spare is not None:
                 return spare
             # Whoever began this load has something to serve meanwhile. We have not, so we wait.
-            return await self._load(key, full, loader, options, found, type)
+            return await self._load(load, found, type)
         if outcome.entry is not None:
             return self._told(Seen(Status.HIT, outcome.entry, Tier.REDIS, False), type)
         return Lookup(

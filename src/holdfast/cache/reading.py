@@ -51,7 +51,9 @@ class Reader:
         engine.on_bind.append(self._bind)
         engine.on_down.append(self._give_up)
 
-    async def look(self, space: Space, full: str, memory: bool = True) -> Seen:
+    async def look(
+        self, space: Space, full: str, memory: bool = True, *, counted: bool = True
+    ) -> Seen:
         """What there is under this key. `memory`: whether it may stand in for Redis."""
         engine = self._engine
         self._looks += 1
@@ -67,7 +69,8 @@ class Reader:
             era = engine.era
             answer = await engine.within(self._batcher.ask((space, full)))
             seen = self._answered(space, full, answer, memory, era)
-        self._count(space, seen)
+        if counted:
+            self._count(space, seen)
         return seen
 
     async def look_many(
@@ -300,10 +303,15 @@ class Reader:
         return entry
 
     def _missing(self, space: Space, full: str, memory: bool) -> Seen:
-        """Redis has nothing: because there is nothing, or because it has lost everything."""
+        """Redis has nothing: because there is nothing, or because it has lost everything.
+
+        In the latter case copies that it confirmed lately stand in, so that not all is loaded anew
+        at once. They are not given back to it: another process may have overwritten them just
+        before, and nobody would be told that they are old.
+        """
         engine = self._engine
         now = engine.clock.now()
-        if memory and now < space.refill_until:
+        if memory and now < space.lost_until:
             copy = engine.memory.find(full, now)
             if (
                 copy is not None
@@ -311,9 +319,7 @@ class Reader:
                 and now < copy.confirmed_until
                 and engine.shared_now() < copy.entry.fresh_until
             ):
-                space.tally.refilled += 1
-                confirmed = engine.shared_now() + copy.confirmed_until - now
-                self._writer.refill(space, full, copy.entry, confirmed)
+                space.tally.stood_in += 1
                 return Seen(Status.HIT, copy.entry, Tier.MEMORY, True)
         engine.memory.drop(full, engine.versions.last)
         return Seen(Status.MISS, None, Tier.REDIS, False)

@@ -18,9 +18,9 @@ class Space:
         "floor_kept",
         "keys",
         "longest",
+        "lost_until",
         "name",
         "raising",
-        "refill_until",
         "tally",
     )
 
@@ -34,8 +34,8 @@ class Space:
         self.raising = False
         self.longest = 0.0
         """The longest time to live in seconds that was seen here."""
-        self.refill_until = 0.0
-        """Monotonic; until then, memory fills Redis up, which has lost everything."""
+        self.lost_until = 0.0
+        """Monotonic; until then, memory stands in for what Redis has lost."""
         self.tally = Tally()
 
 
@@ -57,7 +57,7 @@ class Tally:
     load_failures: int = 0
     joined: int = 0
     early: int = 0
-    refilled: int = 0
+    stood_in: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,8 @@ class NamespaceSnapshot:
     `hits_memory` and `hits_redis` are hits by the tier that had them, remembered absences
     (`absent`) included. `foreign` counts what stood in Redis and was not ours or damaged; it was
     taken for a miss. Writes are counted by what became of them. `loads` are calls of a loader,
-    `joined` callers that waited for somebody else's, `early` loads before the end, `refilled`
-    entries that memory gave back to an empty Redis.
+    `joined` callers that waited for somebody else's, `early` loads before the end, `stood_in`
+    hits of memory in place of what Redis has lost.
     """
 
     name: str
@@ -86,7 +86,7 @@ class NamespaceSnapshot:
     load_failures: int
     joined: int
     early: int
-    refilled: int
+    stood_in: int
 
     @property
     def hit_ratio(self) -> float | None:

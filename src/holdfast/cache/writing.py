@@ -40,7 +40,7 @@ class Write:
     """One write on its way.
 
     `direct` is what a caller asked for just now: if a newer version is in the way, that one came
-    first and the write is repeated above it. The rest (refills, loads) yields. `memory` is whether
+    first and the write is repeated above it. What was loaded yields. `memory` is whether
     the value may stay in this process if Redis does not take it.
     """
 
@@ -104,19 +104,6 @@ class Writer:
                 answers = [self._owe(write) for write in part]
             done += answers
         return done
-
-    def refill(self, space: Space, full: str, entry: Entry, fresh_until: float) -> None:
-        """Give Redis back what it has lost, without waiting, as a hit for so long."""
-        refilled = Entry(
-            entry.payload,
-            entry.flags,
-            entry.version + 1,
-            min(entry.fresh_until, fresh_until),
-            min(entry.expires, fresh_until),
-            entry.cost,
-            entry.raw_size,
-        )
-        self._aside(space, full, refilled)
 
     def remove(self, space: Space, full: str, version: int | None = None) -> None:
         """Delete what stands in Redis and should not, without waiting."""
@@ -324,7 +311,7 @@ class Writer:
         if entry.kind == TOMBSTONE:
             engine.memory.drop(write.full, entry.version)
         else:
-            engine.keep(write.space, write.full, entry, NO_ERA)
+            engine.keep(write.space, write.full, entry, NO_ERA, confirmed=False)
         if deletes or (kept and write.memory):
             write.space.tally.queued += 1
             return WriteStatus.QUEUED
