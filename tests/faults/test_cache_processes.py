@@ -74,7 +74,7 @@ def two(url: str) -> Generator[tuple[Process, Process]]:
     assert [child.returncode for child in children] == [0, 0]
 
 
-def test_a_freeze_loses_nothing_and_after_a_crash_nothing_old_comes_back(server: ValkeyServer) -> None:
+def test_a_freeze_loses_nothing_and_a_crash_brings_nothing_old_back(server: ValkeyServer) -> None:
     with two(server.url) as (one, other):
         assert one.ask("set", "overwritten", 1) == "applied"
         assert one.ask("set", "deleted", 1) == "applied"

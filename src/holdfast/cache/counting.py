@@ -59,12 +59,13 @@ class Counting:
             # What is owed is older than this, and must not undo it later.
             raise CacheUnavailableError("incr", "an earlier write of this key is not confirmed yet")
         # Another process may have cleared the namespace just now.
+        before = space.kept
         told = await engine.command(
             engine.lifeline.reads, lambda: tier.read((), [space.keys.floor])
         )
         if isinstance(told, TierError):
             raise CacheUnavailableError("incr", told.reason)
-        engine.floor_found(space, told.floors[0])
+        engine.floor_found(space, told.floors[0], before)
         header = header_of_counter(engine.next_version(), ends, ends)
         lives = None if ends == inf else ends - now
         dead_below = engine.trusted_from(space)

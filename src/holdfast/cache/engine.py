@@ -42,8 +42,10 @@ MOST_KEYS: Final = 500
 """Keys in one command."""
 MOST_REMEMBERED: Final = 4096
 """Keys whose latest version is remembered: more than can change while one read is under way."""
-FIRST_FLOOR: Final = 1
-"""A floor below all versions: Redis shall have one for each namespace, so that it can be missed."""
+FIRST: Final = 2**50
+"""A namespace's first floor is below this, and so below all versions: it is there to be missed."""
+NEXT_CLEARING: Final = 1 << NODE_BITS
+"""Two clearings are at least so far apart: a microsecond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,23 +276,29 @@ class Engine:
 
     # -- floors --------------------------------------------------------------------------------
 
-    def floor_found(self, space: Space, floor: int | None) -> None:
-        """Redis says that the namespace's floor is this."""
-        if floor is not None and floor >= space.floor:
-            if floor > space.floor:
-                space.floor = floor
-                self.versions.see(floor, self.shared_now())
-            space.floor_kept = True
-            return
-        if floor is None and space.floor_kept:
-            # It was there and nothing else removes it: Redis has lost its data.
-            self._lost(space)
-        if not space.raising and self.lifeline.writing:
+    def floor_found(self, space: Space, floor: int | None, before: int) -> None:
+        """Redis says that the namespace's floor is this; `before` is what it had when asked.
+
+        A floor only ever rises, and nothing removes it: one that is gone or lower says that Redis
+        has lost its data. Whoever notices raises it by one, so that all others notice, too: no
+        clearing moves it by so little. Likewise one that never was a clearing and is another.
+        """
+        if before == space.kept:  # else the answer is older than what is known
+            now = floor or 0
+            gone = now < before
+            if gone or (before and now != before and (now - before < NEXT_CLEARING or now < FIRST)):
+                self._lost(space)
+            if gone:
+                space.floor = max(space.floor, before) + 1
+            space.kept = now
+        if floor is not None and floor > space.floor:
+            space.floor = floor
+            self.versions.see(floor, self.shared_now())
+        if space.kept < max(space.floor, 1) and not space.raising and self.lifeline.writing:
             space.raising = True
             self.spawn(self._raise(space))
 
     def _lost(self, space: Space) -> None:
-        space.floor_kept = False
         space.lost_until = self.clock.now() + self.options.standin_ttl
         for intent in self.journal.lose(space.name):
             self.memory.drop(intent.key, intent.entry.version)
@@ -300,7 +308,8 @@ class Engine:
     async def _raise(self, space: Space) -> None:
         """Give Redis the floor that it lacks."""
         try:
-            await self.raise_floor(space, max(space.floor, FIRST_FLOOR))
+            # Where there never was one, a random one: it can be told from any other.
+            await self.raise_floor(space, space.floor or 1 + int(self.clock.random() * (FIRST - 1)))
         finally:
             space.raising = False
 
@@ -309,14 +318,14 @@ class Engine:
         tier = self.tier
         assert tier is not None
         floor = space.keys.floor
-        note = b"" if version == FIRST_FLOOR else note_of(version, floor)
+        note = b"" if version < FIRST else note_of(version, floor)
         answer = await self.command(
             self.lifeline.writes,
             lambda: tier.raise_floor(floor, version, self.channel, note),
         )
         if not isinstance(answer, TierError):
             space.floor = max(space.floor, answer)
-            space.floor_kept = True
+            space.kept = answer
             self.journal.settle_floor(space.name, answer)
         return answer
 

@@ -232,14 +232,15 @@ class Monitor:
         assert tier is not None
         assert control is not None
         names = {intent.namespace for intent in list(engine.journal.intents.values())}
-        spaces = [space for space in map(engine.space, names) if space.floor_kept]
+        spaces = [space for space in map(engine.space, names) if space.kept]
         if spaces:
             floors = [space.keys.floor for space in spaces]
+            kept = [space.kept for space in spaces]
             found: Found | TierError = await control.ask(lambda: tier.read((), floors))
             if isinstance(found, TierError):
                 return found
-            for space, floor in zip(spaces, found.floors, strict=True):
-                engine.floor_found(space, floor)
+            for space, floor, before in zip(spaces, found.floors, kept, strict=True):
+                engine.floor_found(space, floor, before)
         return None
 
     async def last_words(self, seconds: float) -> int:

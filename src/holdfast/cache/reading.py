@@ -163,13 +163,11 @@ class Reader:
         assert engine.tier is not None
         spaces = list(dict.fromkeys([space for space, _ in asked]))
         keys = list(dict.fromkeys([full for _, full in asked]))
-        kept = [space.floor_kept for space in spaces]
+        kept = [space.kept for space in spaces]
         found: Found = await engine.tier.read(keys, [space.keys.floor for space in spaces])
-        for space, floor, was_kept in zip(spaces, found.floors, kept, strict=True):
-            if floor is None and not was_kept and space.floor_kept:
-                continue  # we asked before the floor was raised: that is no loss
-            if floor != space.floor or not space.floor_kept:
-                engine.floor_found(space, floor)
+        for space, floor, before in zip(spaces, found.floors, kept, strict=True):
+            if floor != before or floor != space.floor:
+                engine.floor_found(space, floor, before)
         if len(keys) == len(asked):
             return found.blobs
         by_key = dict(zip(keys, found.blobs, strict=True))

@@ -15,7 +15,7 @@ class Space:
 
     __slots__ = (
         "floor",
-        "floor_kept",
+        "kept",
         "keys",
         "longest",
         "lost_until",
@@ -29,8 +29,8 @@ class Space:
         self.keys = keys
         self.floor = 0
         """Entries up to this version count as deleted."""
-        self.floor_kept = False
-        """Whether Redis has been seen to have the floor: if it is gone, so is all the rest."""
+        self.kept = 0
+        """The floor that Redis was last seen to have, 0 for none: if it is gone, so is the rest."""
         self.raising = False
         self.longest = 0.0
         """The longest time to live in seconds that was seen here."""
