@@ -510,6 +510,40 @@ class TestRedisComesBackEmpty:
         assert one.snapshot().journal.demoted_total == 1
 
     @virtual
+    async def test_a_loss_that_another_process_noticed_first_is_noticed_too(
+        self, world: World
+    ) -> None:
+        """It has given the namespace a floor again, so that nothing seems to be missing."""
+        (one, network), (two, _) = world.process(), world.process()
+        for cache in (one, two):
+            await seen_by(cache)
+            await asyncio.sleep(1)
+        await world.take_down(one, network)
+        assert await one.set("k", "queued") is QUEUED
+        assert await two.set("k", "newer") is APPLIED
+        world.shelf.flush()
+        await seen_by(two)
+        await world.bring_up(one, network)
+        assert (await one.lookup("k")).value is None
+        assert (await two.lookup("k")).value in (None, "newer")
+        assert len(world.told(CacheDataLost)) == 2
+
+    @virtual
+    async def test_two_that_give_a_namespace_its_first_floor_at_once_lose_nothing(
+        self, world: World
+    ) -> None:
+        processes = [world.process() for _ in range(6)]
+        for _, network in processes:
+            network.latency = 0.05
+        await asyncio.gather(*(cache.get("a") for cache, _ in processes))
+        await asyncio.sleep(0.2)
+        for cache, _ in processes:
+            await cache.get("a")
+            await asyncio.sleep(0.2)
+            await cache.get("a")
+        assert world.told(CacheDataLost) == []
+
+    @virtual
     async def test_each_loss_is_told_once(self, world: World) -> None:
         cache, _ = world.process()
         await cache.set_many(dict.fromkeys("abcd", 1))

@@ -42,8 +42,9 @@ MOST_KEYS: Final = 500
 """Keys in one command."""
 MOST_REMEMBERED: Final = 4096
 """Keys whose latest version is remembered: more than can change while one read is under way."""
-FIRST: Final = 2**50
-"""A namespace's first floor is below this, and so below all versions: it is there to be missed."""
+FIRST: Final = 2**52
+"""Minus the time in microseconds, a namespace's first floor. That is below all versions: it does
+nothing but be there, to be missed. Of several who give one, the earliest has the highest."""
 NEXT_CLEARING: Final = 1 << NODE_BITS
 """Two clearings are at least so far apart: a microsecond."""
 
@@ -281,22 +282,30 @@ class Engine:
 
         A floor only ever rises, and nothing removes it: one that is gone or lower says that Redis
         has lost its data. Whoever notices raises it by one, so that all others notice, too: no
-        clearing moves it by so little. Likewise one that never was a clearing and is another.
+        clearing moves it by so little. And whoever has not seen it before gives an empty Redis a
+        first floor that is lower, the later it does.
         """
         if before == space.kept:  # else the answer is older than what is known
             now = floor or 0
             gone = now < before
-            if gone or (before and now != before and (now - before < NEXT_CLEARING or now < FIRST)):
+            told = 0 < now - before < NEXT_CLEARING and self.clock.now() > space.settled_at
+            if gone or (before and told):
                 self._lost(space)
             if gone:
                 space.floor = max(space.floor, before) + 1
-            space.kept = now
+            self._keeps(space, now)
         if floor is not None and floor > space.floor:
             space.floor = floor
             self.versions.see(floor, self.shared_now())
         if space.kept < max(space.floor, 1) and not space.raising and self.lifeline.writing:
             space.raising = True
             self.spawn(self._raise(space))
+
+    def _keeps(self, space: Space, floor: int) -> None:
+        """Redis has this floor."""
+        if not space.kept:
+            space.settled_at = self.clock.now() + 2 * self.options.command_timeout
+        space.kept = floor
 
     def _lost(self, space: Space) -> None:
         space.lost_until = self.clock.now() + self.options.standin_ttl
@@ -308,8 +317,7 @@ class Engine:
     async def _raise(self, space: Space) -> None:
         """Give Redis the floor that it lacks."""
         try:
-            # Where there never was one, a random one: it can be told from any other.
-            await self.raise_floor(space, space.floor or 1 + int(self.clock.random() * (FIRST - 1)))
+            await self.raise_floor(space, space.floor or FIRST - int(self.shared_now() * 1e6))
         finally:
             space.raising = False
 
@@ -325,7 +333,7 @@ class Engine:
         )
         if not isinstance(answer, TierError):
             space.floor = max(space.floor, answer)
-            space.kept = answer
+            self._keeps(space, answer)
             self.journal.settle_floor(space.name, answer)
         return answer
 

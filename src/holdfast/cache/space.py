@@ -21,6 +21,7 @@ class Space:
         "lost_until",
         "name",
         "raising",
+        "settled_at",
         "tally",
     )
 
@@ -31,6 +32,8 @@ class Space:
         """Entries up to this version count as deleted."""
         self.kept = 0
         """The floor that Redis was last seen to have, 0 for none: if it is gone, so is the rest."""
+        self.settled_at = 0.0
+        """Monotonic; by then we have heard of all who gave it a first floor when we did."""
         self.raising = False
         self.longest = 0.0
         """The longest time to live in seconds that was seen here."""
