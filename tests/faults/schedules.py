@@ -107,8 +107,10 @@ class Schedule:
             for number, proxy in enumerate(self.proxies)
         ]
         async with self.caches[0], self.caches[1]:
-            for cache in self.caches:
-                await cache.get("met")  # who has never seen Redis cannot tell new from lost
+            for cache in (*self.caches, *self.caches):
+                # Who has never seen a namespace in Redis cannot tell a new one from a lost one.
+                await cache.get("met")
+                await asyncio.sleep(0.02)
             for _ in range(STEPS):
                 await self._step()
                 await asyncio.sleep(APART)
