@@ -599,6 +599,11 @@ class Namespace:
     def _bare(self, seen: Seen, default: Any, type: Any) -> Any:
         """The value without a word about it; what is stale only in an outage, where asked for."""
         entry = seen.entry
+        if seen.status is Status.HIT and type is None and entry is not None and not entry.flags:
+            try:
+                return self._plain(entry.payload)
+            except Exception:  # noqa: S110 - as in `get`
+                pass
         if seen.status is not Status.HIT and not (
             seen.status is Status.STALE
             and seen.degraded
