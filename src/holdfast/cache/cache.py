@@ -184,7 +184,7 @@ class ResilientCache(Namespace):
 
     @property
     def state(self) -> TierState:
-        """What Redis is used for now; `snapshot` says more."""
+        """What Redis is used for at this moment; `snapshot` says more."""
         return self._inside.engine.lifeline.state
 
     def snapshot(self) -> CacheSnapshot:
